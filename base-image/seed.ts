@@ -17,6 +17,8 @@ export type Identity = {
   hostname: string
   publicKey: string
   hostKey: { privateKey: string; publicKey: string }
+  /** 32 hexadecimal digits, for a disk that has the machine-id of another machine already. */
+  machineId?: string
 }
 export type Seed = Identity & {
   /** cloud-init runs again when it changes. The host name when absent. */
@@ -46,8 +48,11 @@ const networkConfig = (network: SeedNetwork) => ({
   ethernets: { eth0: { ...interfaceOf(network), dhcp6: false, 'accept-ra': false, optional: false } },
 })
 
+const newMachineId = (id: string): string =>
+  `echo ${id} >/etc/machine-id; [ -L /var/lib/dbus/machine-id ] || rm -f /var/lib/dbus/machine-id`
+
 /** cloud-init's user data: the machine's name, keys and user. At most 4 KB. */
-export const userData = ({ hostname, publicKey, hostKey }: Identity): string => {
+export const userData = ({ hostname, publicKey, hostKey, machineId }: Identity): string => {
   if (/[\r\n]/.test(publicKey)) throw fail('usage', "the machine's public key has more than one line")
   const config = {
     hostname,
@@ -70,6 +75,10 @@ export const userData = ({ hostname, publicKey, hostKey }: Identity): string => 
         ssh_authorized_keys: [publicKey],
       },
     ],
+    // Once: whatever somebody makes of the machine later stays.
+    ...(machineId === undefined
+      ? {}
+      : { bootcmd: [['cloud-init-per', 'instance', 'swarm-machine-id', 'sh', '-c', newMachineId(machineId)]] }),
     growpart: { mode: 'auto', devices: ['/'] },
     locale: false,
     package_update: false,

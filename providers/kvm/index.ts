@@ -5,6 +5,7 @@ import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } 
 import { type Context, look } from './context.ts'
 import { diagnose } from './diagnose.ts'
 import { isEmulated } from './domain-type.ts'
+import { forkMachine, forksMemory } from './fork.ts'
 import { available } from './host.ts'
 import { deleteImage, describeImages } from './image-list.ts'
 import { listImages } from './images.ts'
@@ -20,7 +21,7 @@ import {
   stopMachine,
 } from './machines.ts'
 import { hasLeftDisk, listLeftovers, recoverMachine } from './recover.ts'
-import { saveMachine } from './saved.ts'
+import { saveMachine, suspendMachine } from './saved.ts'
 import type { KvmSettings } from './settings.ts'
 import { beginning, ubuntu } from './ubuntu.ts'
 import { capacityOfHost, consoleTail, usageOfMachines } from './usage.ts'
@@ -39,6 +40,9 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     assign: (id, ticket) => assignTicket(context, id, ticket),
     startVm: (id, options) => startMachine(context, id, options),
     save: id => saveMachine(context, id),
+    suspend: id => suspendMachine(context, id),
+    fork: (id, checkpoint, targets) => forkMachine(context, id, checkpoint, targets),
+    ...(forksMemory(tools.settings) ? { memoryForks: true } : {}),
     stopVm: id => stopMachine(context, id),
     deleteVm: id => deleteMachine(context, id),
     sshInfo: id => sshInfo(context, id),

@@ -130,13 +130,13 @@ export const domainXml = (machine: DomainXml): string => {
 }
 
 /**
- * A disk on top of a base image. libvirt's default is the qcow2 format of QEMU before 1.1, in which discarded blocks of a disk
+ * A disk on top of a base image or of a layer. libvirt's default is the qcow2 format of QEMU before 1.1, in which discarded blocks of a disk
  * with a backing file stay allocated.
  */
-export const overlayXml = (name: string, gibibytes: number, backing: string): string =>
+export const overlayXml = (name: string, bytes: number, backing: string): string =>
   xml`<volume>
   <name>${name}</name>
-  <capacity unit="GiB">${gibibytes}</capacity>
+  <capacity unit="bytes">${bytes}</capacity>
   <target><format type="qcow2"/><compat>1.1</compat></target>
   <backingStore><path>${backing}</path><format type="qcow2"/></backingStore>
 </volume>

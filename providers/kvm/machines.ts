@@ -123,7 +123,7 @@ const createDisk = async (
 ): Promise<void> => {
   const { virsh, settings } = context
   const { image } = imageVolumes(baseImage)
-  const text = overlayXml(volumesOf(vmId).disk, gibibytes, `${folder}/${image}`)
+  const text = overlayXml(volumesOf(vmId).disk, gibibytes * 1024 ** 3, `${folder}/${image}`)
   const create = () =>
     withFile(context, text, file =>
       virsh.all([

@@ -26,7 +26,7 @@ const saveFolder = (settings: Context['settings']): string | null => {
 }
 
 /** Of the folder, or of the nearest one above it that exists and that we may look at. */
-const spaceIn = async (folder: string): Promise<{ folder: string; available: number }> => {
+export const spaceIn = async (folder: string): Promise<{ folder: string; available: number }> => {
   try {
     const { bavail, bsize } = await statfs(folder)
     return { folder, available: bavail * bsize }
@@ -54,6 +54,19 @@ export const saveMachine = async (context: Context, id: string): Promise<void> =
     .run(['managedsave', id, '--running'], { deadline: DEADLINE_MS, doing })
     .catch(unless(async () => (await look(context, id)).status === 'stopped'))
     .catch(folder === null ? rethrow : addFreeSpace(() => spaceIn(folder)))
+}
+/** It keeps its memory, and goes on within a fraction of a second. */
+export const suspendMachine = async (context: Context, id: string): Promise<void> => {
+  const doing = `suspending ${id}`
+  const { status, paused, pauseCause } = await lookWhenIdle(context, id, doing)
+  if (status !== 'running')
+    throw fail('not-running', `${doing}: it is stopped`, 'Start it first: agent-swarm start <TICKET>')
+  if (pauseCause === 'asked') return
+  if (paused !== undefined)
+    throw fail('busy', `${doing}: it is paused (${paused})`, 'Start it: agent-swarm start <TICKET>')
+  await context.virsh
+    .run(['suspend', id], { doing })
+    .catch(unless(async () => (await look(context, id)).pauseCause === 'asked'))
 }
 const rethrow = (error: unknown): never => {
   throw error

@@ -52,6 +52,16 @@ export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'kvmUri'>) => {
       return stdout
     },
     /**
+     * Runs one command that holds a secret: virsh reads it where no other user of the host sees it, and keeps no history of it.
+     * The output has the command in front.
+     */
+    secretly: async (command: Command, options: RunOptions & { doing: string }): Promise<string> => {
+      const input = `${command.map(quote).join(' ')}\n`
+      const { stdout, stderr } = await call([], { ...options, input, env: { VIRSH_HISTSIZE: '0' } })
+      if (stderr !== '') throw failed(options.doing, stderr)
+      return stdout
+    },
+    /**
      * Runs several commands in one process, because starting a process costs more than most commands. A command that fails
      * prints nothing to `stdout`, its reason to `stderr`, and does not keep the next from running. Fails only without libvirt.
      */

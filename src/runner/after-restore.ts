@@ -5,11 +5,14 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { reseedScript } from '../../base-image/identity.ts'
 import { failureOf } from '../errors.ts'
 import type { Target } from './operation.ts'
 import { runInGuest } from './ssh/guest.ts'
 
-const SCRIPT = readFileSync(join(import.meta.dirname, 'after-restore.sh'), 'utf8')
+/** Needs the variable `fresh`: random bytes in base64. */
+export const restoredScript = (): string =>
+  `${reseedScript()}\n${readFileSync(join(import.meta.dirname, 'after-restore.sh'), 'utf8')}`
 const DEADLINE_MS = 60_000
 const MAX_OUTPUT = 64 * 1024
 /** What the kernel's pool holds. */
@@ -89,7 +92,7 @@ export const setRight = async (target: Target): Promise<string[]> => {
   if (provider.ownSystem === true) return []
   caller.onPhase('clock and random numbers')
   try {
-    const answer = await ask(target, `fresh=${randomBytes(FRESH_BYTES).toString('base64')}\n${SCRIPT}`)
+    const answer = await ask(target, `fresh=${randomBytes(FRESH_BYTES).toString('base64')}\n${restoredScript()}`)
     const clock = await setClock(target, answer)
     return [
       ...(clock === null ? [] : [clock]),

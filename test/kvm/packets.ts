@@ -26,6 +26,24 @@ while True:
         else: out.write(s.recv(200) + b"\\n")
 `
 
+/**
+ * Every frame that a guest sends, as it leaves the guest: before the bridge and its filters. Arguments: the file for the lines, of
+ * interface, MAC and, for IPv4 and ARP, the sender's address.
+ */
+export const capture = `
+import socket, sys
+out = open(sys.argv[1], "a", buffering=1)
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+out.write("ready\\n")
+while True:
+    data, (name, protocol, kind, _, _) = s.recvfrom(2000)
+    if kind == 4 or not name.startswith("vnet"): continue
+    at = 26 if data[12:14] == b"\\x08\\0" else 28 if data[12:14] == b"\\x08\\6" else None
+    address = "" if at is None else socket.inet_ntoa(data[at:at + 4])
+    out.write(" ".join([name, data[6:12].hex(":"), address]).rstrip() + "\\n")
+`
+
 /** Functions. A guest gets them before the lines that call them. */
 export const guest = `
 import fcntl, os, select, socket, struct, subprocess, sys, threading, time

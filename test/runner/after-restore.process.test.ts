@@ -1,14 +1,11 @@
 /** The script for a restored guest, in a shell of this system: it changes nothing but the kernel's pool of random numbers. */
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
 import { expect, test } from 'vitest'
-
-const SCRIPT = readFileSync(resolve(import.meta.dirname, '../../src/runner/after-restore.sh'), 'utf8')
+import { restoredScript } from '../../src/runner/after-restore.ts'
 
 test('the script puts the bytes into the pool, and tells the time', () => {
   const before = Date.now() / 1000
-  const input = `fresh=${Buffer.alloc(256, 7).toString('base64')}\n${SCRIPT}`
+  const input = `fresh=${Buffer.alloc(256, 7).toString('base64')}\n${restoredScript()}`
   const output = execFileSync('sh', ['-s'], { input, encoding: 'utf8' })
   // Only root may count the bytes as random.
   expect(output).toMatch(process.getuid?.() === 0 ? /^random (reseeded|mixed)$/m : /^random mixed$/m)

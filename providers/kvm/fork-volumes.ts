@@ -1,0 +1,59 @@
+/** The volumes of forks. */
+import { statSync } from 'node:fs'
+import { seedImage } from '../../base-image/seed.ts'
+import { fail } from '../../src/errors.ts'
+import type { ForkTarget } from '../provider.ts'
+import type { Context, Machine } from './context.ts'
+import { volumesOf } from './definition.ts'
+import { withFile } from './host.ts'
+import type { Isolator } from './isolation.ts'
+import { overlayXml } from './libvirt-xml.ts'
+import type { Pool } from './parse.ts'
+
+/** What the forks of one call have in common. `doing`: for failures. */
+export type Forking = {
+  context: Context
+  /** Their source. */
+  machine: Machine
+  isolator: Isolator | null
+  pool: Pool
+  doing: string
+}
+
+/** The seed of a fork: cloud-init takes it for a new machine at its next boot. */
+export const forkSeed = ({ vmId, publicKey, hostKey }: ForkTarget, mac: string, machineId: string): Buffer =>
+  seedImage({ hostname: vmId, machineId, network: { by: 'mac', mac }, publicKey, hostKey })
+
+/** A disk of the fork on top of this layer, as large as it. */
+export const overlayDisk = async ({ context, pool, doing }: Forking, vmId: string, layer: string): Promise<void> => {
+  const { virsh, settings } = context
+  const info = await virsh.run(['vol-info', '--pool', settings.kvmPool, layer, '--bytes'], { doing })
+  const bytes = Number(info.match(/^Capacity:\s+(\d+)/m)?.[1] ?? 0)
+  if (bytes === 0) throw fail('unknown', `${doing}: libvirt does not tell the size of ${layer}`)
+  await withFile(context, overlayXml(volumesOf(vmId).disk, bytes, `${pool.folder}/${layer}`), file =>
+    virsh.run(['vol-create', settings.kvmPool, file], { doing }),
+  )
+}
+
+/** A new volume with the bytes of this file. */
+export const uploadVolume = async ({ context, doing }: Forking, volume: string, file: string): Promise<void> => {
+  const { virsh, settings } = context
+  await virsh.all(
+    [
+      ['vol-create-as', settings.kvmPool, volume, `${statSync(file).size}B`, '--format', 'raw'],
+      ['vol-upload', '--pool', settings.kvmPool, volume, file],
+    ],
+    { doing, deadline: 5 * 60_000 },
+  )
+}
+
+/** The variables of the firmware, where the source has some. */
+export const copyNvram = async (forking: Forking, vmId: string): Promise<void> => {
+  const { context, machine } = forking
+  const { virsh, settings } = context
+  const { nvram } = volumesOf(machine.mark.vmId)
+  await withFile(context, '', async file => {
+    await virsh.run(['vol-download', '--pool', settings.kvmPool, nvram, file], { doing: forking.doing })
+    await uploadVolume(forking, volumesOf(vmId).nvram, file)
+  })
+}

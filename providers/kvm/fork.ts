@@ -1,0 +1,66 @@
+/** Machines made of another machine's checkpoint or present state. */
+import type { ForkTarget } from '../provider.ts'
+import type { Context } from './context.ts'
+import { diskCommand } from './disk-file.ts'
+import { forkDisks } from './disk-forks.ts'
+import { closeSource, type ForkSource, openSource, sourceCommands } from './fork-source.ts'
+import type { Forking } from './fork-volumes.ts'
+import { waitForAgent } from './guest-agent.ts'
+import { ensurePool, poolCommands } from './host.ts'
+import { deleteMachine, lookAndConnect, withFreeSpace } from './machines.ts'
+import { forkMemory } from './memory-forks.ts'
+import { removePipe } from './memory-image.ts'
+import { parsePool } from './parse.ts'
+import { isSession, type KvmSettings } from './settings.ts'
+
+/**
+ * Whether a fork goes on with the memory: libvirt reads it through a pipe of this host, and turns the guest's network off until
+ * it has an identity of its own. A machine in a session has a network that libvirt does not know.
+ */
+export const forksMemory = (settings: KvmSettings): boolean =>
+  !isSession(settings) && URL.canParse(settings.kvmUri) && new URL(settings.kvmUri).hostname === ''
+
+/** Ends what an interrupted call left of them. */
+const removeForks = async (context: Context, targets: readonly ForkTarget[]): Promise<void> => {
+  for (const { vmId } of targets) {
+    removePipe(context, vmId)
+    await deleteMachine(context, vmId)
+  }
+}
+
+const makeForks = (forking: Forking, source: ForkSource, targets: readonly ForkTarget[]): Promise<void> =>
+  source.kind === 'layer' && source.memory !== null && forksMemory(forking.context.settings)
+    ? forkMemory(forking, { layer: source.layer, memory: source.memory }, targets)
+    : forkDisks(forking, source, targets)
+
+/** All forks are of one moment. */
+export const forkMachine = async (
+  context: Context,
+  id: string,
+  checkpoint: string | null,
+  targets: readonly ForkTarget[],
+): Promise<void> => {
+  const doing = checkpoint === null ? `forking ${id}` : `forking ${id} from ${checkpoint}`
+  const machine = await lookAndConnect(context, id, doing, [
+    diskCommand(context, id),
+    ...poolCommands(context.settings),
+    ...sourceCommands(id),
+  ])
+  await removeForks(context, targets)
+  const { isolator, mark, status, paused, stdout } = machine
+  const isLive = checkpoint === null && status === 'running' && paused === undefined
+  // A fork without an agent could not become a machine of its own: that is known before the source stands still.
+  if (isLive && mark.checkpoints === 'external' && forksMemory(context.settings)) await waitForAgent(context, id, 0)
+  const pool = parsePool(stdout) ?? (await ensurePool(context))
+  const source = await openSource(context, { ...machine, pool, doing }, checkpoint, targets.length).catch(
+    withFreeSpace(context),
+  )
+  try {
+    await makeForks({ context, machine, isolator, pool, doing }, source, targets)
+  } catch (error) {
+    await removeForks(context, targets)
+    return withFreeSpace(context)(error)
+  } finally {
+    await closeSource(context, id, source)
+  }
+}

@@ -1,0 +1,167 @@
+/** When a fork is refused, before anything stands still or is written; and what a suspended machine is. */
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { identityScript } from '../../../base-image/identity.ts'
+import { userData } from '../../../base-image/seed.ts'
+import { timesRead } from '../../../providers/kvm/memory-image.ts'
+import type { ForkTarget } from '../../../providers/provider.ts'
+import {
+  type Answer,
+  disk,
+  failureOf,
+  fakeKvm,
+  mark,
+  network,
+  options,
+  pool,
+  RUNNING,
+  STOPPED,
+  state,
+  VM,
+} from './fake-virsh.ts'
+
+let home: string
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'agent-swarm-kvm-fork-'))
+})
+afterEach(() => rmSync(home, { recursive: true }))
+
+const FORK = 'as-a-1-1-0000000b'
+const target: ForkTarget = { vmId: FORK, ticket: 'A-1', publicKey: options.publicKey, hostKey: options.hostKey }
+const NO_FORK: Answer = { to: `metadata ${FORK}`, stderr: `error: failed to get domain '${FORK}'` }
+const LAYERS = mark({ checkpoints: 'external' })
+const kvm = (...answers: Answer[]) =>
+  fakeKvm([{ to: 'net-info', stdout: 'Active:         yes' }, network(), disk(900), NO_FORK, ...answers], { home })
+const commands = (calls: readonly string[]) => calls.map(call => call.replace(/^.*--quiet /, ''))
+const fork = (of: ReturnType<typeof kvm>, checkpoint: string | null = null) =>
+  of.provider.fork?.(VM, checkpoint, [target])
+
+test('a running machine is suspended once, whoever did it', async () => {
+  const running = kvm(RUNNING, LAYERS)
+  await running.provider.suspend?.(VM)
+  expect(commands(running.calls).at(-1)).toBe(`suspend ${VM}`)
+  const suspended = kvm(state(3, VM, 1), LAYERS)
+  await suspended.provider.suspend?.(VM)
+  expect(suspended.calls.join()).not.toContain('suspend ')
+})
+
+test('a machine that does not run, or that libvirt paused, is not suspended', async () => {
+  expect(await failureOf(kvm(STOPPED, LAYERS).provider.suspend?.(VM))).toMatchObject({ kind: 'not-running' })
+  expect(await failureOf(kvm(state(3, VM, 5), LAYERS).provider.suspend?.(VM))).toMatchObject({
+    kind: 'busy',
+    message: expect.stringContaining('disk full'),
+  })
+})
+
+test.for<[string, Answer[], string | null, object]>([
+  [
+    'a running machine without a guest agent',
+    [RUNNING, LAYERS, pool(90_000), { to: 'qemu-agent-command', stderr: 'error: Guest agent is not responding' }],
+    null,
+    { kind: 'guest-unreachable', remedy: expect.stringContaining('qemu-guest-agent') },
+  ],
+  [
+    'a machine whose memory does not fit',
+    [
+      RUNNING,
+      LAYERS,
+      pool(100),
+      { to: 'dumpxml', stdout: `<disk type='file'><source file='/pool/${VM}.qcow2'/><target dev='vda'/></disk>` },
+    ],
+    null,
+    { kind: 'disk-full', message: expect.stringMatching(/^forking as-a-1-0000000a: it needs about \d+ MiB, but/) },
+  ],
+  ['a machine that is paused for want of room', [state(3, VM, 5), LAYERS, pool(90_000)], null, { kind: 'disk-full' }],
+  [
+    'a machine whose memory is saved',
+    [STOPPED, LAYERS, pool(90_000), { to: 'dominfo', stdout: 'Managed save:   yes' }],
+    null,
+    { kind: 'not-running', remedy: expect.stringContaining('agent-swarm start') },
+  ],
+  ['a checkpoint that is not there', [RUNNING, LAYERS, pool(90_000)], 'never', { kind: 'no-such-checkpoint' }],
+  ['a snapshot that is not there', [RUNNING, mark(), pool(90_000)], 'never', { kind: 'no-such-checkpoint' }],
+  [
+    'a fork whose name another home has',
+    [
+      RUNNING,
+      LAYERS,
+      pool(90_000),
+      { to: `metadata ${FORK}`, stdout: `<vm name="${FORK}" home="ffff" mac="m"/>` },
+      { to: `domstats ${FORK}`, stdout: `Domain: '${FORK}'\n  state.state=1\n` },
+    ],
+    null,
+    { kind: 'not-ours' },
+  ],
+])('%s is refused before anything changes', async ([, answers, checkpoint, expected]) => {
+  const of = kvm(...answers)
+  expect(await failureOf(fork(of, checkpoint))).toMatchObject(expected)
+  expect(of.calls.join()).not.toMatch(/snapshot-create|vol-create|restore |suspend /)
+})
+
+test('forks have their memory with the libvirt of this host alone, and elsewhere their disks', () => {
+  const capabilities = (kvmUri: string) => fakeKvm([], { home, settings: { kvmUri } }).provider
+  expect(capabilities('qemu:///system').memoryForks).toBe(true)
+  for (const uri of ['qemu:///session', 'qemu+ssh://host.example/system']) {
+    expect(capabilities(uri).memoryForks).toBeUndefined()
+    expect(capabilities(uri).fork).toBeDefined()
+  }
+})
+
+test.for([
+  ['9.0.0', 1],
+  ['8.0.0', 1],
+  ['9.1.0', null],
+  ['10.10.0', null],
+  ['11.3.0', 2],
+  ['12.0.0', 2],
+] as const)('libvirt %s reads an image of memory this often: %s', ([version, times]) => {
+  expect(timesRead(version)).toBe(times)
+})
+
+const identity = {
+  name: FORK,
+  machineId: 'a'.repeat(32),
+  hostKey: { privateKey: '-----BEGIN\nab+/=\n-----END\n', publicKey: 'ssh-ed25519 BBBB' },
+  publicKey: "ssh-ed25519 AAAA it's $(mine); `x`",
+  now: new Date(1_764_000_000_250),
+  fresh: Buffer.from('random'),
+  mac: '52:54:00:00:00:0b',
+  oldMac: '52:54:00:00:00:0a',
+  address: { ip: '192.0.2.9', prefix: 24, gateway: '192.0.2.1' },
+}
+
+test('the script for a fork has each value as it is, whatever is in it', () => {
+  const script = identityScript(identity)
+  const [values = ''] = script.split('# shellcheck')
+  const print = (name: string) => execFileSync('sh', ['-c', `${values}\nprintf %s "$${name}"`], { encoding: 'utf8' })
+  expect(print('login_key')).toBe(identity.publicKey)
+  expect(print('host_private')).toBe(identity.hostKey.privateKey.trimEnd())
+  expect(print('now')).toBe('1764000000.250')
+  expect([print('address'), print('prefix'), print('gateway')]).toEqual(['192.0.2.9', '24', '192.0.2.1'])
+  expect(identityScript({ ...identity, address: null })).toContain("address=''\nprefix=''\ngateway=''")
+  execFileSync('sh', ['-n'], { input: script })
+})
+
+test('a login key of two lines is refused', async () => {
+  const write = async () => identityScript({ ...identity, publicKey: 'one\ntwo' })
+  expect(await failureOf(write())).toMatchObject({ kind: 'usage' })
+})
+
+test('the seed of a fork gives its disk a machine-id of its own; that of a new machine has none', () => {
+  const of = { hostname: FORK, publicKey: options.publicKey, hostKey: options.hostKey }
+  const config = (text: string) => JSON.parse(text.replace('#cloud-config\n', ''))
+  expect(config(userData({ ...of, machineId: identity.machineId })).bootcmd).toEqual([
+    [
+      'cloud-init-per',
+      'instance',
+      'swarm-machine-id',
+      'sh',
+      '-c',
+      expect.stringContaining(`echo ${identity.machineId} >/etc/machine-id`),
+    ],
+  ])
+  expect(config(userData(of))).not.toHaveProperty('bootcmd')
+})
