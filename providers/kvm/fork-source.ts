@@ -19,7 +19,7 @@ const STATE_BYTES = 16 * 1024 ** 2
 const FORK_BYTES = 64 * 1024 ** 2
 
 /** A frozen layer, and the memory of its moment: names of volumes. */
-export type Captured = { layer: string; memory: string | null }
+type Captured = { layer: string; memory: string | null }
 export type ForkSource =
   /** `isTemporary`: the memory is for these forks alone. */
   | (Captured & { kind: 'layer'; isTemporary: boolean })

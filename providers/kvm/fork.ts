@@ -1,16 +1,18 @@
 /** Machines made of another machine's checkpoint or present state. */
 import type { ForkTarget } from '../provider.ts'
 import type { Context } from './context.ts'
+import { machineOf } from './definition.ts'
 import { diskCommand } from './disk-file.ts'
 import { forkDisks } from './disk-forks.ts'
 import { closeSource, type ForkSource, openSource, sourceCommands } from './fork-source.ts'
 import type { Forking } from './fork-volumes.ts'
 import { waitForAgent } from './guest-agent.ts'
 import { ensurePool, poolCommands } from './host.ts'
+import type { Isolator } from './isolation.ts'
 import { deleteMachine, lookAndConnect, withFreeSpace } from './machines.ts'
 import { forkMemory } from './memory-forks.ts'
 import { removePipe } from './memory-image.ts'
-import { parsePool } from './parse.ts'
+import { parseNames, parsePool } from './parse.ts'
 import { isSession, type KvmSettings } from './settings.ts'
 
 /**
@@ -20,12 +22,18 @@ import { isSession, type KvmSettings } from './settings.ts'
 export const forksMemory = (settings: KvmSettings): boolean =>
   !isSession(settings) && URL.canParse(settings.kvmUri) && new URL(settings.kvmUri).hostname === ''
 
-/** Ends what an interrupted call left of them. */
 const removeForks = async (context: Context, targets: readonly ForkTarget[]): Promise<void> => {
   for (const { vmId } of targets) {
     removePipe(context, vmId)
     await deleteMachine(context, vmId)
   }
+}
+
+/** The forks of which an interrupted call left something. `names`: of all machines and volumes. */
+const begunForks = (names: readonly string[], isolator: Isolator | null, targets: readonly ForkTarget[]) => {
+  const known = new Set(names.flatMap(name => [name, machineOf(name)]))
+  const kept = new Set(isolator?.network.hosts.map(({ name }) => name))
+  return targets.filter(({ vmId }) => known.has(vmId) || kept.has(vmId))
 }
 
 const makeForks = (forking: Forking, source: ForkSource, targets: readonly ForkTarget[]): Promise<void> =>
@@ -45,9 +53,12 @@ export const forkMachine = async (
     diskCommand(context, id),
     ...poolCommands(context.settings),
     ...sourceCommands(id),
+    ['list', '--all', '--name'],
+    ['vol-list', context.settings.kvmPool],
   ])
-  await removeForks(context, targets)
   const { isolator, mark, status, paused, stdout } = machine
+  for (const { vmId } of targets) removePipe(context, vmId)
+  await removeForks(context, begunForks(parseNames(stdout), isolator, targets))
   const isLive = checkpoint === null && status === 'running' && paused === undefined
   // A fork without an agent could not become a machine of its own: that is known before the source stands still.
   if (isLive && mark.checkpoints === 'external' && forksMemory(context.settings)) await waitForAgent(context, id, 0)

@@ -100,6 +100,13 @@ export const isolateMachine = async (
   return isolation
 }
 
+/** As `isolateMachine`, for a paused machine that mostly is isolated: then it takes no second. */
+export const isolateUnlessIsolated = async (context: Context, isolator: Isolator, machine: Machine): Promise<void> => {
+  const { vmId, ip } = machine.mark
+  if (ip !== null && isIsolated(await context.virsh.run(['dumpxml', vmId]), { filter: isolator.filter, ip })) return
+  await isolateMachine(context, isolator, machine)
+}
+
 /** The commands whose answer tells `isolateStopped` whether anything is missing. */
 export const definitionCommands = (id: string): Command[] => [
   ['dumpxml', id, '--inactive'],

@@ -30,6 +30,7 @@ import {
   isolateMachine,
   isolatePaused,
   isolateStopped,
+  isolateUnlessIsolated,
   isolatorCommands,
   openIsolator,
   prepareIsolator,
@@ -234,7 +235,7 @@ const resumeMachine = async (context: Context, machine: Paused, isolator: Isolat
   const doing = `resuming ${id}, which is paused (${paused})`
   if (paused === DISK_FULL) requireSpace(doing, RESUME_BYTES, await ensurePool(context))
   // An interrupted restore leaves a machine that is not isolated yet.
-  if (isolator !== null) await isolateMachine(context, isolator, machine)
+  if (isolator !== null) await isolateUnlessIsolated(context, isolator, machine)
   await context.virsh
     .run(wakeCommand(id, paused), { deadline: START_DEADLINE_MS, doing })
     .catch(unless(async () => (await look(context, id)).paused === undefined))

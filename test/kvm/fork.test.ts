@@ -38,8 +38,8 @@ const target = async (ticket: string | null): Promise<ForkTarget> => {
   return { vmId, ticket, publicKey: await loginKey(run, home), hostKey: await pinnedHostKey(run, home, vmId) }
 }
 const inside = async (vmId: string, script: string): Promise<string> =>
-  (await runInGuest({ run, home }, provider, vmId, script, { deadline: 120_000 })).stdout.trimEnd()
-const ready = (vmId: string) => waitForGuest({ run, home }, provider, vmId, { deadline: 600_000 })
+  (await runInGuest({ run, home }, provider, vmId, script, { deadline: 5 * 60_000 })).stdout.trimEnd()
+const ready = (vmId: string) => waitForGuest({ run, home }, provider, vmId, { deadline: 15 * 60_000 })
 const fork = (id: string, checkpoint: string | null, targets: readonly ForkTarget[]) =>
   provider.fork?.(id, checkpoint, targets)
 

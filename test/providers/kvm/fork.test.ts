@@ -90,6 +90,7 @@ test.for<[string, Answer[], string | null, object]>([
       LAYERS,
       pool(90_000),
       { to: `metadata ${FORK}`, stdout: `<vm name="${FORK}" home="ffff" mac="m"/>` },
+      { to: 'list --all --name', stdout: FORK },
       { to: `domstats ${FORK}`, stdout: `Domain: '${FORK}'\n  state.state=1\n` },
     ],
     null,
