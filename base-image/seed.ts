@@ -54,7 +54,8 @@ const networkdLines = (network: SeedNetwork): string[] => {
   const match = network.by === 'name' ? `Name=${network.pattern}` : `MACAddress=${network.mac}`
   const fixed = network.by === 'name' ? undefined : network.fixed
   const lines = ['[Match]', match, '[Network]', 'LinkLocalAddressing=ipv6', 'IPv6AcceptRA=no']
-  if (fixed === undefined) return [...lines, 'DHCP=ipv4', '[DHCPv4]', 'ClientIdentifier=mac']
+  // It has its name: to take one from DHCP, networkd would start another service of systemd.
+  if (fixed === undefined) return [...lines, 'DHCP=ipv4', '[DHCPv4]', 'ClientIdentifier=mac', 'UseHostname=no']
   const { address, gateway, nameservers } = fixed
   return [...lines, `Address=${address}`, `Gateway=${gateway}`, ...nameservers.map(server => `DNS=${server}`)]
 }

@@ -14,8 +14,8 @@ set_up_seed() {
   # Not readable until it is complete: sudo refuses to work with half a file.
   (umask 226 && rm -f /etc/sudoers.d/90-agent-swarm && echo 'agent ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/90-agent-swarm)
   mkdir -p /etc/systemd/network
-  turn_on systemd-networkd.service || true
-  if is_booted; then systemctl daemon-reload; fi
+  # At the next boot: nothing that runs now is theirs.
+  systemctl --no-reload enable systemd-networkd.service swarm-seed.service swarm-grow.service >/dev/null 2>&1
 }
 
 # Where the seed is a CD-ROM and networkd makes the network, as on Debian and on Ubuntu's servers.
@@ -164,8 +164,6 @@ UNIT
     fi
   done
   write_grow_unit
-  turn_on swarm-seed.service
-  turn_on swarm-grow.service
 }
 
 # The disk of a machine is larger than its image's. cloud-init grows the file system before the SSH server starts.

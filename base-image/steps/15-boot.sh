@@ -4,7 +4,7 @@ step boot 'minimal full' 'No waiting at boot for what a cloned machine does not 
 # Nothing in a cloned machine is of use to them, or they wait for what it does not have.
 USELESS_UNITS='apt-daily.timer apt-daily-upgrade.timer man-db.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer
   systemd-networkd-wait-online.service pollinate.service multipathd.service open-iscsi.service iscsid.socket open-vm-tools.service
-  vgauth.service ModemManager.service motd-news.timer fwupd-refresh.timer secureboot-db.service'
+  vgauth.service ModemManager.service motd-news.timer fwupd-refresh.timer secureboot-db.service systemd-pstore.service'
 # What a session or a program asks for later. Where processors are few, what starts beside the SSH server delays it.
 LATER_UNITS='systemd-logind qemu-guest-agent getty@ serial-getty@ cron rsyslog polkit unattended-upgrades'
 # Every unit of a boot waits for these, and none needs them.
@@ -23,7 +23,6 @@ CFG
   order_units
   trim_sessions
   trim_initramfs
-  if is_booted; then systemctl daemon-reload || true; fi
 }
 
 # A CD-ROM; on EC2, the metadata service. A clone is on the same platform as the machine that its image was made of.
@@ -47,6 +46,10 @@ After=systemd-user-sessions.service
 ExecStartPre=
 UNIT
   for unit in $UNORDERED_UNITS; do without_order "$unit"; done
+  # Without definitions of partitions it does nothing, and loads two modules of the kernel for it.
+  if [ -z "$(find /etc/repart.d /usr/lib/repart.d /usr/local/lib/repart.d -type f 2>/dev/null)" ]; then
+    ln -sf /dev/null /etc/systemd/system/systemd-repart.service
+  fi
 }
 
 # put_drop_in UNIT: its text is on standard input.
@@ -83,7 +86,7 @@ trim_initramfs() {
   printf 'MODULES=list\nFSTYPE=ext4\n' >"$conf"
   update-initramfs -u -k all >&2 || {
     rm "$conf"
-    die 'update-initramfs failed' "Without the step: --skip $current_step"
+    die "update-initramfs failed" "Without the step: --skip boot"
   }
 }
 
@@ -97,11 +100,12 @@ can_trim_initramfs() {
 
 trim_grub() {
   mkdir -p /etc/default/grub.d
-  # Under emulation on a busy host, the kernel's check of its timer sometimes fails, and the kernel stops.
+  # Under emulation on a busy host, the kernel's check of its timer sometimes fails, and the kernel stops. The one interface is
+  # named eth0, without a change of its name at each boot.
   cat >/etc/default/grub.d/90-agent-swarm.cfg <<'CFG'
 GRUB_TIMEOUT=0
 GRUB_RECORDFAIL_TIMEOUT=0
-GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX no_timer_check"
+GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX no_timer_check net.ifnames=0"
 CFG
   if command -v update-grub >/dev/null && [ -e /boot/grub/grub.cfg ] && [ ! -e /boot/grub/agent-swarm ]; then
     update-grub >/dev/null 2>&1 || true
@@ -113,5 +117,35 @@ prove_boot() {
     if is_on "$unit"; then echo "$unit is on" >&2; return 1; fi
   done
   grep -q "^datasource_list: \\[$(seed_source), None\\]" /etc/cloud/cloud.cfg.d/90-agent-swarm.cfg
-  echo 'daily timers are off; cloud-init reads the seed only'
+  prove_sessions
+  prove_initramfs
+  if is_booted; then prove_later_units; fi
+  echo 'daily timers are off; cloud-init reads the seed only; a session over SSH has its limits, and no message of the day'
+}
+
+prove_sessions() {
+  [ -e /etc/pam.d/sshd ] || return 0
+  if grep -q '^session .*pam_\(motd\|mail\)\.so' /etc/pam.d/sshd; then echo 'sshd shows a message of the day' >&2; return 1; fi
+  grep -q '^session .*pam_limits\.so' /etc/pam.d/sshd || { echo 'sshd sets no limits' >&2; return 1; }
+}
+
+# Each kernel's, since any of them may be the next one that boots.
+prove_initramfs() {
+  [ -e /etc/initramfs-tools/conf.d/agent-swarm.conf ] || return 0
+  for file in /boot/initrd.img-*; do
+    version=${file#/boot/initrd.img-}
+    lsinitramfs "$file" >"$work/initramfs"
+    for module in virtio_blk ext4; do
+      grep -qs "/$module\.ko" "$work/initramfs" "/lib/modules/$version/modules.builtin" ||
+        { echo "$file lacks $module" >&2; return 1; }
+    done
+  done
+}
+
+# What starts after the SSH server does start.
+prove_later_units() {
+  for unit in systemd-logind.service systemd-timesyncd.service; do
+    case $(systemctl is-enabled "$unit" 2>/dev/null || true) in enabled | static) ;; *) continue ;; esac
+    until_answers 60 systemctl is-active "$unit" || { echo "$unit does not run" >&2; return 1; }
+  done
 }

@@ -59,7 +59,7 @@ describe.skipIf(!hasSandbox())('a clone boots', () => {
       '==> hostname <==\nas-drop-1-00000001\n',
       '==> hosts <==\n127.0.0.1 localhost\n127.0.1.1 as-drop-1-00000001\n',
       '==> /proc/sys/kernel/hostname <==\nas-drop-1-00000001\n',
-      '==> systemd/network/10-agent-swarm.network <==\n[Match]\nMACAddress=52:54:00:12:34:56\n[Network]\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\nDHCP=ipv4\n[DHCPv4]\nClientIdentifier=mac\n',
+      '==> systemd/network/10-agent-swarm.network <==\n[Match]\nMACAddress=52:54:00:12:34:56\n[Network]\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\nDHCP=ipv4\n[DHCPv4]\nClientIdentifier=mac\nUseHostname=no\n',
       `==> ssh/ssh_host_ed25519_key <==\n${SEED.hostKey.privateKey}`,
       '==> ssh/ssh_host_ed25519_key.pub <==\nssh-ed25519 BBBB host\n',
       `==> /run/home/.ssh/authorized_keys <==\n${SEED.publicKey}\n`,

@@ -12,7 +12,8 @@ import { sshArguments } from './options.ts'
 const ASK_MS = 2_000
 /** Longest time between two tries of ssh: this process may be kept from connections that ssh may make, as by macOS. */
 const TRY_MS = 5_000
-const TRY_DEADLINE_MS = 15_000
+/** A guest under emulation on a busy host takes half a minute for one login; to give up earlier would cost it another one. */
+const TRY_DEADLINE_MS = 60_000
 /** How many times longer a guest may take whose processors are emulated by software. */
 const SLOW_FACTOR = 3
 
