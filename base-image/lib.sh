@@ -178,11 +178,11 @@ forbid_services() {
   }
 }
 
-# is_on UNIT: whether it starts at boot. turn_on and turn_off leave a unit alone that is so already: systemctl reads all units
-# again after a change, which takes 20 seconds in a guest under emulation.
+# is_on UNIT: whether it starts at boot. turn_on leaves a unit alone that is on already: systemctl reads all units again after a
+# change, which takes 20 seconds in a guest under emulation. turn_off is about the next boot alone.
 is_on() { [ "$(systemctl is-enabled "$1" 2>/dev/null || true)" = enabled ]; }
 turn_on() { is_on "$1" || systemctl enable "$1" >/dev/null 2>&1; }
-turn_off() { ! is_on "$1" || systemctl disable "$1" >/dev/null 2>&1; }
+turn_off() { ! is_on "$1" || systemctl --no-reload disable "$1" >/dev/null 2>&1; }
 
 # until_answers SECONDS COMMAND...
 until_answers() {

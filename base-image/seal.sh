@@ -7,6 +7,7 @@ rm -rf /home/agent/.ssh /root/.ssh
 cloud-init clean --logs >/dev/null 2>&1 || rm -rf /var/lib/cloud/instances /var/lib/cloud/instance /var/lib/cloud/data
 : > /etc/machine-id
 rm -f /var/lib/dbus/machine-id /var/lib/systemd/random-seed /etc/netplan/50-cloud-init.yaml /etc/hostname
+rm -f /var/lib/swarm-seed/instance /etc/systemd/network/10-agent-swarm.network
 # The network configuration that cloud-init's renderers wrote for this machine's MAC.
 rm -f /etc/udev/rules.d/70-persistent-net.rules /etc/systemd/network/10-cloud-init-* /etc/network/interfaces.d/50-cloud-init \
   /etc/NetworkManager/system-connections/cloud-init-* /etc/sysconfig/network-scripts/ifcfg-eth0

@@ -1,4 +1,7 @@
-/** What cloud-init (NoCloud) gives a new machine at its first boot. Everything is JSON, which is valid YAML. */
+/**
+ * What a new machine gets at its first boot: for cloud-init (NoCloud) in JSON, which is valid YAML; and the same in lines for
+ * swarm-seed (steps/14-seed.sh), which our images have, so that cloud-init need not run.
+ */
 import { fail } from '../src/errors.ts'
 import { isoImage } from './iso.ts'
 
@@ -51,6 +54,36 @@ const networkConfig = (network: SeedNetwork) => ({
 const newMachineId = (id: string): string =>
   `echo ${id} >/etc/machine-id; [ -L /var/lib/dbus/machine-id ] || rm -f /var/lib/dbus/machine-id`
 
+/** The same for systemd-networkd, a line each. */
+const networkdLines = (network: SeedNetwork): string[] => {
+  const match = network.by === 'name' ? `Name=${network.pattern}` : `MACAddress=${network.mac}`
+  const fixed = network.by === 'name' ? undefined : network.fixed
+  const lines = ['[Match]', match, '[Network]', 'LinkLocalAddressing=ipv6', 'IPv6AcceptRA=no']
+  // It has its name: to take one from DHCP, networkd would start another service of systemd.
+  if (fixed === undefined) return [...lines, 'DHCP=ipv4', '[DHCPv4]', 'ClientIdentifier=mac', 'UseHostname=no']
+  const { address, gateway, nameservers } = fixed
+  return [...lines, `Address=${address}`, `Gateway=${gateway}`, ...nameservers.map(server => `DNS=${server}`)]
+}
+
+/** What swarm-seed reads: a name and a value a line, several lines of a name where its value has several. */
+export const swarmSeed = ({ hostname, instanceId = hostname, network, publicKey, hostKey, machineId }: Seed): string => {
+  const lines = (name: string, text: string) =>
+    text
+      .split('\n')
+      .filter(Boolean)
+      .map(line => `${name} ${line}\n`)
+  return [
+    ...[`instance ${instanceId}\n`, `hostname ${hostname}\n`, `user ${GUEST_USER}\n`],
+    ...networkdLines(network).map(line => `network ${line}\n`),
+    ...lines('host-key', hostKey.privateKey),
+    ...lines('host-public-key', hostKey.publicKey),
+    ...lines('login-key', publicKey),
+    ...(machineId === undefined ? [] : lines('machine-id', machineId)),
+    // A file that lacks it was cut.
+    'end\n',
+  ].join('')
+}
+
 /** cloud-init's user data: the machine's name, keys and user. At most 4 KB. */
 export const userData = ({ hostname, publicKey, hostKey, machineId }: Identity): string => {
   if (/[\r\n]/.test(publicKey)) throw fail('usage', "the machine's public key has more than one line")
@@ -88,11 +121,13 @@ export const userData = ({ hostname, publicKey, hostKey, machineId }: Identity):
 }
 
 /** The bytes of a CD-ROM with the label CIDATA. */
-export const seedImage = ({ hostname, instanceId = hostname, network, ...keys }: Seed): Buffer => {
+export const seedImage = (seed: Seed): Buffer => {
+  const { hostname, instanceId = hostname, network, ...keys } = seed
   const file = (name: string, text: string) => ({ name, content: Buffer.from(text) })
   return isoImage('CIDATA', [
     file('meta-data', JSON.stringify({ 'instance-id': instanceId, 'local-hostname': hostname })),
     file('user-data', userData({ hostname, ...keys })),
     file('network-config', JSON.stringify(networkConfig(network))),
+    file('swarm-seed', swarmSeed(seed)),
   ])
 }

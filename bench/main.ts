@@ -2,6 +2,7 @@
 import { accepting } from './accepting.ts'
 import { against } from './against.ts'
 import { awsCommands } from './aws-commands.ts'
+import { cold } from './cold.ts'
 import { create } from './create.ts'
 import { gitGateway } from './git-gateway.ts'
 import { giveback } from './giveback.ts'
@@ -30,6 +31,7 @@ const rows = {
   g: growth,
   h: flood,
   i: against,
+  j: cold,
   k: isolation,
   l: gitGateway,
   m: project,

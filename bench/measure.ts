@@ -23,10 +23,9 @@ export const withHome = async <T>(work: (home: string) => Promise<T>): Promise<T
   }
 }
 
-/** Whether a libvirt with a base image answers on this host. */
-export const hasLibvirt = (): boolean =>
-  spawnSync('virsh', ['-q', 'vol-info', '--pool', 'agent-swarm', 'agent-swarm-base.qcow2'], { stdio: 'ignore' })
-    .status === 0
+/** Whether a libvirt with this base image answers on this host. */
+export const hasLibvirt = (image = 'agent-swarm-base'): boolean =>
+  spawnSync('virsh', ['-q', 'vol-info', '--pool', 'agent-swarm', `${image}.qcow2`], { stdio: 'ignore' }).status === 0
 
 export type Finished = { milliseconds: number; stdout: string; stderr: string; code: number }
 export const finish = (
@@ -46,6 +45,18 @@ export const finish = (
     })
     child.on('close', code => done({ milliseconds: performance.now() - startedAt, stdout, stderr, code: code ?? 1 }))
   })
+
+/** The same, with the processor time of the program and of all that it started and waited for, in milliseconds. Needs bash. */
+export const finishMeasured = async (
+  file: string,
+  words: readonly string[],
+  environment: Record<string, string | undefined> = process.env,
+): Promise<Finished & { processorMs: number }> => {
+  const timed = ['-c', 'TIMEFORMAT="cpu %U %S"; time "$@"', 'bash', file, ...words]
+  const ran = await finish('bash', timed, { ...environment, LC_ALL: 'C' })
+  const [, user = '', system = ''] = ran.stderr.match(/^cpu ([\d.]+) ([\d.]+)$/m) ?? []
+  return { ...ran, processorMs: Math.round((Number(user) + Number(system)) * 1000) }
+}
 
 /** Of an App that does not exist. */
 export const privateKey = (): string =>

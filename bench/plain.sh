@@ -2,7 +2,7 @@
 # What somebody without agent-swarm would write: one machine with qemu-img, virsh and ssh, from the same base image, in the
 # same pool and network. Done when the guest answers with its pinned host key. For bench/against.ts.
 #   plain.sh create|checkpoint|restore|delete|list|status NAME
-# PLAIN_HOME holds its keys.
+# PLAIN_HOME holds its keys, PLAIN_IMAGE names another base image.
 set -eu
 export LC_ALL=C
 name=plain-$2
@@ -20,7 +20,7 @@ create)
   rm -f "$PLAIN_HOME/$name.host"*
   ssh-keygen -q -t ed25519 -N '' -C host -f "$PLAIN_HOME/$name.host"
   echo "$name $(cut -d ' ' -f 1,2 "$PLAIN_HOME/$name.host.pub")" >"$PLAIN_HOME/$name.known"
-  qemu-img create -q -f qcow2 -b "$pool/agent-swarm-base.qcow2" -F qcow2 "$pool/$name.disk.qcow2" 8G
+  qemu-img create -q -f qcow2 -b "$pool/${PLAIN_IMAGE:-agent-swarm-base}.qcow2" -F qcow2 "$pool/$name.disk.qcow2" 8G
   seed=$(mktemp -d)
   echo "{\"instance-id\": \"$name-$RANDOM\", \"local-hostname\": \"$name\"}" >"$seed/meta-data"
   cat >"$seed/user-data" <<.

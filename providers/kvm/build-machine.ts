@@ -8,7 +8,7 @@ import { consoleTail } from './usage.ts'
 
 /** A first boot under software emulation takes one to three minutes, and several times that on a busy host. */
 const BOOT_DEADLINE_MS = 20 * 60_000
-const POLL_MS = 500
+const POLL_MS = 2_000
 
 type Build = { context: Context; request: BuildBase }
 

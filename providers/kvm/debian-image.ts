@@ -54,10 +54,10 @@ const MKFS_DEADLINE_MS = 10 * 60_000
 
 /**
  * The kernel is not quiet, because its console explains a guest that does not boot. no_timer_check: under emulation on a busy
- * host, the kernel's check of its timer sometimes fails, and the kernel stops.
+ * host, the kernel's check of its timer sometimes fails, and the kernel stops. net.ifnames=0: the one interface is eth0.
  */
 const grubConfig = `set timeout=0
-linux /vmlinuz root=LABEL=cloudimg-rootfs ro console=ttyS0 no_timer_check
+linux /vmlinuz root=LABEL=cloudimg-rootfs ro console=ttyS0 no_timer_check net.ifnames=0
 initrd /initrd.img
 boot
 `

@@ -320,7 +320,9 @@ export const sshInfo = async (context: Context, id: string): Promise<SshInfo> =>
   const { mark, status, stdout } = await look(context, id, addresses)
   if (mark.port !== null && status === 'running') return { host: LOOPBACK, port: mark.port, user: GUEST_USER }
   const leased = parseLeases(stdout).get(mark.mac) ?? parseAddresses(stdout).get(mark.mac)
-  const host = leased ?? (addresses.length === 0 ? undefined : await reportedAddress(virsh, id, mark.mac))
+  // The network keeps this one for the machine, which may send from no other: known before the guest has asked for it.
+  const kept = status === 'running' ? mark.ip : null
+  const host = leased ?? kept ?? (addresses.length === 0 ? undefined : await reportedAddress(virsh, id, mark.mac))
   if (host === undefined) throw fail('no-address-yet', `${id} has no address yet`)
   return { host, port: 22, user: GUEST_USER }
 }

@@ -1,12 +1,12 @@
 /**
- * Where setup-base.sh may do what it does in a machine: a mount namespace with its own /usr/local, /etc, /run, and folders of apt
- * and dpkg, all in memory. It has only the named programs of this system. It needs root, or a kernel that lets others be root in
+ * Where setup-base.sh may do what it does in a machine: a mount namespace with its own /usr/local, /etc, /run, /var/lib and
+ * cache of apt, all in memory, and a host name of its own. It has only the named programs of this system. It needs root, or a kernel that lets others be root in
  * a namespace.
  */
 import { execFileSync } from 'node:child_process'
 import { type Ran, runWith } from '../support/package-sources.ts'
 
-const NAMESPACE = [...(process.getuid?.() === 0 ? [] : ['--map-root-user']), '--mount']
+const NAMESPACE = [...(process.getuid?.() === 0 ? [] : ['--map-root-user']), '--mount', '--uts']
 
 export const hasSandbox = (...programs: string[]): boolean => {
   try {
@@ -43,11 +43,11 @@ done
 mkdir -p /mnt/systemd/system /mnt/apt/apt.conf.d /mnt/apt/sources.list.d /mnt/apt/preferences.d
 echo 'APT::Sandbox::User "root";' >/mnt/apt/apt.conf.d/sandbox
 mount --bind /mnt /etc
-for folder in /usr/local /run /var/lib/dpkg /var/lib/apt /var/cache/apt; do mount -t tmpfs none "$folder"; done
+for folder in /usr/local /run /var/lib /var/cache/apt; do mount -t tmpfs none "$folder"; done
 # No service of this system.
 [ ! -d /usr/lib/systemd ] || mount -t tmpfs none /usr/lib/systemd
 # As if systemd ran, so that nothing is written to keep services from starting.
-mkdir -p /run/systemd/system /usr/local/bin /usr/local/share /usr/local/sbin /var/lib/dpkg/info /var/lib/dpkg/updates /var/lib/dpkg/triggers
+mkdir -p /run/systemd/system /usr/local/bin /usr/local/share /usr/local/sbin /var/lib/dpkg/info /var/lib/dpkg/updates /var/lib/dpkg/triggers /var/lib/apt
 touch /var/lib/dpkg/status
 env -i PATH="/usr/local/bin:$BIN" sh -s || exit
 eval "$AFTER"

@@ -31,6 +31,7 @@ test('each step has a name, a summary and profiles, and comes in the order of it
   expect(steps.filter(step => step.profiles.includes('minimal')).map(step => step.name)).toEqual([
     'base',
     'time',
+    'seed',
     'boot',
   ])
   expect(steps.every(step => step.profiles.includes('full') && step.summary !== '')).toBe(true)
@@ -50,7 +51,7 @@ test('--list as a file says the same as imageSteps', () => {
 
 test.for([
   [['--profile', 'huge'], 'unknown profile "huge"; known: minimal, full'],
-  [['--only', 'docker'], 'unknown step "docker"; known: base time boot node'],
+  [['--only', 'docker'], 'unknown step "docker"; known: base time seed boot node'],
   [['--skip', 'base,gui'], 'unknown step "gui"'],
   [['--only'], '--only needs a value'],
   [['--skip', ''], '--skip needs a value'],
@@ -94,7 +95,7 @@ describe.skipIf(!hasSandbox())('the profile minimal', () => {
     const ran = await run(minimal(), { stubs: [...PROGRAMS, 'apt-get'], after })
     expect(ran).toMatchObject({ code: 0, stderr: 'setup-base.sh: minimal is set up\n' })
     expect(ran.stdout).toMatch(
-      /^step base\nstep time\nstep boot\n[\s\S]*PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin no\nAuthenticationMethods publickey\n90-agent-swarm.cfg\nLANG=C.UTF-8\n$/,
+      /^step base\nstep time\nstep seed\nstep boot\n[\s\S]*PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin no\nAuthenticationMethods publickey\n90-agent-swarm.cfg\nLANG=C.UTF-8\n$/,
     )
   })
 
@@ -148,7 +149,7 @@ describe.skipIf(!hasSandbox())('the profile minimal', () => {
     ]
     const options = { stubs: PROGRAMS, after: 'cat /etc/a /usr/local/share/agent-swarm/base-image' }
     expect((await run(minimal({ extra, skip: ['boot'] }), options)).stdout).toMatch(
-      /^step base\nstep time\nstep 10-a\nstep 20-b\nit's "\$HOME" \$\{x\} `id`\nminimal \S+\/20-b\.sh\nstep base\nstep time\nextra 10-a\nextra 20-b\n$/,
+      /^step base\nstep time\nstep seed\nstep 10-a\nstep 20-b\nit's "\$HOME" \$\{x\} `id`\nminimal \S+\/20-b\.sh\nstep base\nstep time\nstep seed\nextra 10-a\nextra 20-b\n$/,
     )
     const proofs = await run(`${minimal({ extra, only: ['10-a'] })}`, {
       after: `sh <<'SCRIPT'\n${verifyScript('minimal')}\nSCRIPT`,
@@ -156,7 +157,7 @@ describe.skipIf(!hasSandbox())('the profile minimal', () => {
     expect(proofs).toMatchObject({
       code: 0,
       stdout:
-        'step 10-a\nunproven base it is not set up in this image\nunproven time it is not set up in this image\nunproven boot it is not set up in this image\nunproven 10-a it is a step of the project, which nothing here can prove\n',
+        'step 10-a\nunproven base it is not set up in this image\nunproven time it is not set up in this image\nunproven seed it is not set up in this image\nunproven boot it is not set up in this image\nunproven 10-a it is a step of the project, which nothing here can prove\n',
     })
   })
 

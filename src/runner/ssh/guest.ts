@@ -4,12 +4,16 @@ import type { GuestAccess, Provider, SshInfo } from '../../../providers/provider
 import { allow, explainBy, fail, isFailure } from '../../errors.ts'
 import type { Run, RunOptions } from '../../exec.ts'
 import { type GuestLayout, guestHash, hashCommand, putScript } from '../link/guest-files.ts'
+import { waitForHello } from './hello.ts'
 import { forgetHostKey, loginKey, pinnedHostKey } from './keys.ts'
 import { sshArguments } from './options.ts'
 
-/** Between two tries to reach a guest that boots. */
-const POLL_MS = 250
-const TRY_DEADLINE_MS = 15_000
+/** Between two questions for an address, and before a server that is there and refuses is tried again. */
+const ASK_MS = 2_000
+/** Longest time between two tries of ssh: this process may be kept from connections that ssh may make, as by macOS. */
+const TRY_MS = 5_000
+/** A guest under emulation on a busy host takes half a minute for one login; to give up earlier would cost it another one. */
+const TRY_DEADLINE_MS = 60_000
 /** How many times longer a guest may take whose processors are emulated by software. */
 const SLOW_FACTOR = 3
 
@@ -97,6 +101,20 @@ const firstWords = async (
 }
 
 /**
+ * Waits for the moment to try again, at most so many milliseconds: no process runs meanwhile. `helloed`: the last try failed
+ * although a server had said hello. Returns whether one says it now.
+ */
+const untilNextTry = async (
+  ssh: SshInfo | null,
+  helloed: boolean,
+  most: number,
+  signal: AbortSignal | undefined,
+): Promise<boolean> => {
+  if (ssh === null || helloed) await delay(Math.min(ASK_MS, most), undefined, { signal }).catch(() => {})
+  return ssh !== null && waitForHello(ssh, Math.min(TRY_MS, most), signal)
+}
+
+/**
  * Waits until the guest answers over SSH with the pinned key. Returns its address, and whether it has our files as they are now;
  * null when the provider needs no SSH.
  */
@@ -111,6 +129,7 @@ export const waitForGuest = async (
   let allowed = deadline
   let isExtended = false
   let reportedHost: string | null = null
+  let helloed = false
   while (true) {
     const ssh = (await provider.sshInfo(vmId).catch(allow('no-address-yet'))) ?? null
     if (ssh !== null && reportedHost !== ssh.host) {
@@ -120,7 +139,8 @@ export const waitForGuest = async (
     const words = ssh === null ? null : await firstWords(context, vmId, ssh, signal)
     // What a login prints stands before it.
     if (ssh !== null && words !== null) return { ssh, hasOurFiles: words.endsWith(guestHash()) }
-    if (performance.now() > began + allowed) {
+    const left = began + allowed - performance.now()
+    if (left < 0) {
       if (!isExtended && (await isSlow().catch(() => false))) {
         isExtended = true
         allowed *= SLOW_FACTOR
@@ -133,9 +153,8 @@ export const waitForGuest = async (
         'Look at the console of the machine for the reason. If it only boots slowly, allow more time: AGENT_SWARM_BOOT_MINUTES.',
       )
     }
-    await delay(POLL_MS, undefined, { signal }).catch(() => {
-      throw fail('cancelled', `waiting for ${vmId}: cancelled`)
-    })
+    helloed = await untilNextTry(ssh, helloed, left, signal)
+    if (signal?.aborted) throw fail('cancelled', `waiting for ${vmId}: cancelled`)
   }
 }
 
@@ -207,14 +226,15 @@ export const guestForBuild = async (
     hostKey,
     run: async (ssh, script, { deadline, onLine }) => {
       const until = performance.now() + deadline
+      let helloed = false
       while (true) {
         try {
           await runOverSsh(run, home, alias, ssh, 'true', { deadline: TRY_DEADLINE_MS })
           break
         } catch (error) {
           if (performance.now() > until) throw error
+          helloed = await untilNextTry(ssh, helloed, until - performance.now(), signal)
           if (signal.aborted) throw fail('cancelled', 'waiting for the machine that builds the image: cancelled')
-          await delay(POLL_MS)
         }
       }
       const { stdout, stderr, exitCode } = await runOverSsh(run, home, alias, ssh, ROOT_SHELL, {

@@ -207,6 +207,14 @@ test.for([
   expect(calls.join()).not.toContain(`start ${VM}`)
 })
 
+test('a machine that just started has the address that the network keeps for it, before it has asked for one', async () => {
+  const machine = mark({ mac: '52:54:00:12:34:56', ip: '192.168.122.50' })
+  const starting = kvm([machine, RUNNING])
+  expect(await starting.provider.sshInfo(VM)).toMatchObject({ host: '192.168.122.50' })
+  expect(starting.calls).toHaveLength(1)
+  expect(await failureOf(kvm([machine, STOPPED]).provider.sshInfo(VM))).toMatchObject({ kind: 'no-address-yet' })
+})
+
 test('of an address, the lease counts; the guest is asked only without one', async () => {
   const leases = {
     to: 'net-dhcp-leases',

@@ -1,11 +1,13 @@
-/** How a build reaches its machine, with an ssh that answers as OpenSSH does. */
+/** How a machine is reached, with an ssh that answers as OpenSSH does. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { explainBy } from '../../../src/errors.ts'
+import type { Provider } from '../../../providers/provider.ts'
+import { explainBy, fail } from '../../../src/errors.ts'
 import type { Run, RunOptions } from '../../../src/exec.ts'
-import { guestForBuild } from '../../../src/runner/ssh/guest.ts'
+import { guestForBuild, waitForGuest } from '../../../src/runner/ssh/guest.ts'
 
 let home: string
 beforeEach(() => {
@@ -56,4 +58,37 @@ test('a connection that ends without a word is a guest that does not answer', as
   const { access } = await open(() => ({ stdout: '', stderr: '', exitCode: 255 }))
   const failure = await access.run(ssh, 'script', { deadline: 1_000 }).catch(error => error.failure)
   expect(failure).toMatchObject({ kind: 'guest-unreachable', message: 'ssh: the connection over SSH ended' })
+})
+
+test('while a guest boots, no process waits for its port; ssh runs once its server says hello', async () => {
+  const server = createServer(socket => socket.end('SSH-2.0-OpenSSH_9.2p1\r\n'))
+  const port = await new Promise<number>(resolve => {
+    const probe = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = probe.address() as AddressInfo
+      probe.close(() => resolve(port))
+    })
+  })
+  const ran: string[] = []
+  let isUp = false
+  const run: Run = async program => {
+    ran.push(program)
+    if (!isUp) {
+      // It starts once ssh has been refused.
+      isUp = true
+      server.listen(port, '127.0.0.1')
+      throw fail('guest-unreachable', 'Connection refused')
+    }
+    return { stdout: '0123456789abcdef\n', stderr: '', exitCode: 0, milliseconds: 0 }
+  }
+  const asked: string[] = []
+  const sshInfo = async (id: string) => {
+    asked.push(id)
+    return { host: '127.0.0.1', port, user: 'agent' }
+  }
+  const provider = { sshInfo } as unknown as Provider
+  const answer = await waitForGuest({ run, home }, provider, 'as-a-1-00000001', { deadline: 60_000 })
+  server.close()
+  expect(answer).toMatchObject({ ssh: { port }, hasOurFiles: false })
+  expect(ran).toEqual(['ssh', 'ssh'])
+  expect(asked).toHaveLength(2)
 })

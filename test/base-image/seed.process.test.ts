@@ -1,0 +1,99 @@
+/** swarm-seed, which makes a clone the machine that its seed names, in a sandbox: with the seed that machines get. */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Seed, swarmSeed } from '../../base-image/seed.ts'
+import { hasSandbox, inSandbox } from './sandbox.ts'
+
+let folder: string
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'agent-swarm-seed-'))
+  mkdirSync(join(folder, 'bin'))
+})
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const part = (name: string) => readFileSync(join(import.meta.dirname, '../../base-image', name), 'utf8')
+// The sandbox has no device with the seed.
+const INSTALL = [
+  ...[part('lib.sh'), part('steps/14-seed.sh'), 'write_seed_program'],
+  `sed -i 's/ -b "$1" / -e "$folder" /' "$SEED_PROGRAM"`,
+  'mkdir -p /etc/ssh /etc/systemd/network',
+]
+
+const SEED: Seed = {
+  hostname: 'as-drop-1-00000001',
+  network: { by: 'mac', mac: '52:54:00:12:34:56' },
+  publicKey: `ssh-ed25519 AAAA it's $HOME \`id\` "\\n"`,
+  hostKey: { privateKey: '-----BEGIN-----\nLINE\n-----END-----\n', publicKey: 'ssh-ed25519 BBBB host' },
+}
+
+/** The machine's files after the commands; `boot` runs swarm-seed. */
+const boot = (seeds: readonly string[], { before = '', more = '' } = {}) => {
+  const disk = '/run/swarm-seed/disk'
+  const boots = seeds.map(text => `cat >${disk}/swarm-seed <<'END'\n${text}END\nrm -f /run/swarm-seed/done\nboot`)
+  const after = [
+    `boot() { env -i PATH="/usr/local/bin:$BIN" sh /usr/local/sbin/swarm-seed; }`,
+    `mkdir -p ${disk} /run/home`,
+    "echo 'agent:x:0:0::/run/home:/bin/sh' >>/etc/passwd",
+    'printf "127.0.0.1 localhost\\n127.0.1.1 base\\n" >/etc/hosts',
+    'touch /etc/ssh/ssh_host_rsa_key',
+    ...[before, ...boots],
+    'cd /etc',
+    'tail -n +1 hostname hosts /proc/sys/kernel/hostname systemd/network/* ssh/ssh_host_* /run/home/.ssh/* 2>/dev/null || true',
+    'ls /run/swarm-seed /run/cloud-init 2>/dev/null || true',
+    'stat -c "%a %n" /run/home/.ssh /run/home/.ssh/* ssh/ssh_host_* 2>/dev/null || true',
+    more,
+  ].join('\n')
+  return inSandbox(join(folder, 'bin'), INSTALL.join('\n'), {
+    stubs: ['mount', 'umount', 'udevadm', 'chown', 'growpart'],
+    after,
+  })
+}
+
+describe.skipIf(!hasSandbox())('a clone boots', () => {
+  test('it takes name, network, host key and login key from its seed, to the letter, and cloud-init has nothing to do', async () => {
+    const ran = await boot([swarmSeed(SEED)])
+    expect(ran).toMatchObject({ code: 0 })
+    for (const piece of [
+      '==> hostname <==\nas-drop-1-00000001\n',
+      '==> hosts <==\n127.0.0.1 localhost\n127.0.1.1 as-drop-1-00000001\n',
+      '==> /proc/sys/kernel/hostname <==\nas-drop-1-00000001\n',
+      '==> systemd/network/10-agent-swarm.network <==\n[Match]\nMACAddress=52:54:00:12:34:56\n[Network]\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\nDHCP=ipv4\n[DHCPv4]\nClientIdentifier=mac\nUseHostname=no\n',
+      `==> ssh/ssh_host_ed25519_key <==\n${SEED.hostKey.privateKey}`,
+      '==> ssh/ssh_host_ed25519_key.pub <==\nssh-ed25519 BBBB host\n',
+      `==> /run/home/.ssh/authorized_keys <==\n${SEED.publicKey}\n`,
+      '/run/cloud-init:\ndisabled\n',
+      '700 /run/home/.ssh\n600 /run/home/.ssh/authorized_keys\n600 ssh/ssh_host_ed25519_key\n644 ssh/ssh_host_ed25519_key.pub\n',
+    ])
+      expect(ran.stdout).toContain(piece)
+    // The image's own host key.
+    expect(ran.stdout).not.toContain('ssh_host_rsa_key')
+  })
+
+  test('at a later boot with the same seed nothing changes; with a new one, it is the new machine, and its own keys stay', async () => {
+    const again = await boot([swarmSeed(SEED), swarmSeed(SEED)], { more: 'ls /run/swarm-seed' })
+    expect(again.stdout).toContain('done')
+    const changed = 'echo own >/etc/hostname; boot; cat /etc/hostname'
+    expect((await boot([swarmSeed(SEED)], { more: changed })).stdout).toMatch(/\nown\n$/)
+    const other = { ...SEED, hostname: 'as-drop-2-00000002', publicKey: 'ssh-ed25519 CCCC' }
+    const renamed = await boot([swarmSeed(SEED), swarmSeed(other)])
+    expect(renamed.stdout).toContain('==> hosts <==\n127.0.0.1 localhost\n127.0.1.1 as-drop-2-00000002\n')
+    expect(renamed.stdout).toContain(`authorized_keys <==\n${SEED.publicKey}\nssh-ed25519 CCCC\n`)
+  })
+
+  test.for([
+    ['a seed without our file', 'rm -f /run/swarm-seed/disk/swarm-seed; boot'],
+    ['a seed that was cut', "printf 'instance x\\nhostname x\\nuser agent\\n' >/run/swarm-seed/disk/swarm-seed; boot"],
+    [
+      'a user whom the image does not have',
+      "printf 'instance x\\nhostname x\\nuser nobody-here\\nend\\n' >/run/swarm-seed/disk/swarm-seed; boot",
+    ],
+  ] as const)('%s is left to cloud-init, and nothing is written', async ([, before]) => {
+    const ran = await boot([], { before })
+    expect(ran).toMatchObject({ code: 0 })
+    expect(ran.stdout).toContain('==> hosts <==\n127.0.0.1 localhost\n127.0.1.1 base\n')
+    expect(ran.stdout).toContain('ssh_host_rsa_key')
+    expect(ran.stdout).not.toContain('done')
+  })
+})
