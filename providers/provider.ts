@@ -306,4 +306,4 @@ export type GuestAccess = {
     options: Pick<RunOptions, 'deadline' | 'onLine'> & { deadline: number },
   ): Promise<GuestAnswer>
 }
-export type GuestAnswer = { stdout: string; stderr: string; exitCode: number }
+type GuestAnswer = { stdout: string; stderr: string; exitCode: number }
