@@ -83,7 +83,7 @@ const host = (more: Partial<Host> = {}): Host => ({
   ...more,
 })
 
-test('a switch of ours is a network when it has an address and NAT', () => {
+test('our own switch is a network when it has an address and NAT', () => {
   const own = { gateway: 0xac_1e_00_01, range: { base: 0xac_1e_00_00, bits: 20 } }
   expect(networkIn(host(), 'agent-swarm')).toEqual({ name: 'agent-swarm', own })
   expect(networkIn(host({ nats: [] }), 'agent-swarm')).toBe(null)
