@@ -72,7 +72,7 @@ export type VmInfo = {
   /** A stopped machine whose memory is saved: `startVm` goes on with it. */
   saved?: true
 }
-/** No room for what it writes; an operation of ours that died; or somebody asked for it, who alone may end it. */
+/** No room for what it writes; an agent-swarm operation died; or a person paused it, and only a person may end that. */
 export type PauseCause = 'disk-full' | 'interrupted' | 'asked'
 /** What is left on the host of a machine that does not exist. `hasDisk`: it may hold somebody's work. */
 export type Leftover = { vmId: string; hasDisk: boolean; bytes: number }

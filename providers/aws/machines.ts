@@ -177,7 +177,7 @@ const requireDisk = (doing: string, image: Image, diskGiB: number): void => {
     )
 }
 
-/** Makes the machine of this image, which need not be one of ours. */
+/** Makes the machine from this image, which may be anybody's. */
 export const launchMachine = async (
   context: Context,
   ticket: Ticket | null,

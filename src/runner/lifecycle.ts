@@ -5,7 +5,7 @@ import type { OperationRow } from '../schema/operation.ts'
 
 /**
  * `unmade`: its row exists, and the machine was never created. `gone`: it existed, and the hypervisor no longer has it. `stuck`: the
- * hypervisor paused it, for want of space or in an operation of ours that died. `held`: a person paused it.
+ * hypervisor paused it, because its disk was full or an agent-swarm operation died. `held`: a person paused it.
  */
 export type Observed = VmStatus | 'unmade' | 'gone' | 'stuck' | 'held'
 /** `forget`: remove the row. `lose`: mark the environment lost, and fail. `wait`: the hypervisor is still creating it. */

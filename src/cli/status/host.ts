@@ -154,7 +154,7 @@ const machinesTable = ({ environments }: HostStatus, { terminal }: View): string
   return [made, ...pricesLine(environments, terminal)].join('\n')
 }
 
-/** Of the machines that have one. A project that is not as it should be is told. */
+/** The projects of machines that have one, with what is wrong with each. */
 const projectTable = (environments: HostStatus['environments'], { terminal }: View): string =>
   table(
     [{ title: 'TICKET', whole: true }, 'REPOSITORY', 'BRANCH', 'SETUP', 'START'],

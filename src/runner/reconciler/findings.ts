@@ -121,7 +121,7 @@ export const findingsOfTicket = (view: TicketView): Found[] => {
   return differences.filter(difference => difference !== null)
 }
 
-/** A machine of ours that is no row's. `holder`: the machine that its ticket has. */
+/** One of our machines that no row has. `holder`: the machine that its ticket has. */
 export const findingOfMachine = (
   provider: ProviderName,
   { vmId, ticket }: Pick<VmInfo, 'vmId' | 'ticket'>,

@@ -27,7 +27,7 @@ export type Unread = { provider: ProviderName; message: string }
 /** `before`: the registry then. `listings`: by provider, of those that answered. */
 export type Listings = { before: Before; listings: ReadonlyMap<ProviderName, Listing>; unread: Unread[] }
 
-/** Those that have machines of ours according to the registry, and the one that would get the next machine. */
+/** Those that have our machines according to the registry, and the one that would get the next machine. */
 export const usedProviders = async ({ config, registry, chosenProvider }: RunnerContext): Promise<ProviderName[]> => {
   const known = [...registry.environments(), ...registry.machines()].map(({ provider }) => provider)
   const chosen = config.provider ?? (await chosenProvider().catch(() => null))?.name ?? null
