@@ -23,7 +23,7 @@ const CREATING_DEADLINE_MS = 5 * 60_000
 export const observe = async (
   provider: Provider,
   row: EnvironmentRow,
-): Promise<Exclude<Observed, 'stuck' | 'held'>> => {
+): Promise<Exclude<Observed, 'stuck' | 'held' | 'taken'>> => {
   try {
     return await provider.status(row.vmId)
   } catch (error) {
