@@ -8,7 +8,7 @@ import type { SpotRequest } from './parse.ts'
 const MOST_TEXT = 200
 const KEEPS_DISK = 'AWS keeps the disk of a machine that it stops, and starts it again when it has room'
 const STARTS_AGAIN =
-  'AWS alone starts it again, when it has room: a start fails until then. Machines that AWS does not interrupt are made with awsMarket: on-demand'
+  'AWS alone starts it again, when it has room: a start on the ticket is tried again for a day, and one of the command line fails until then. Machines that AWS does not interrupt are made with awsMarket: on-demand'
 
 /** AWS says so on their request. What we asked for ourselves is no interruption. */
 export const isInterrupted = ({ Status }: SpotRequest): boolean =>
