@@ -1,6 +1,6 @@
 /** What AWS does with Spot machines by itself, and how machines ended that are not there any more. */
 import type { Interruption } from '../provider.ts'
-import { byTag, type Context, isPresent, listMarked, type Machine, machinesIn, statusOf } from './context.ts'
+import { byTag, type Context, isPresent, listMarked, type Machine, machinesIn } from './context.ts'
 import { describeSpotRequests } from './delete.ts'
 import { TAG } from './marks.ts'
 import type { SpotRequest } from './parse.ts'
@@ -27,11 +27,11 @@ export const ownSpotRequests = (context: Context): Promise<SpotRequest[]> =>
 /** Of one machine, by its request. AWS shows a machine that it has started again before its request says so. */
 const interruptionOf = (machine: Machine, request: SpotRequest): Interruption | null => {
   if (!isInterrupted(request)) return null
-  const status = statusOf(machine.instance)
-  const cause = wordsOf(request)
-  if (status !== 'stopped' && request.Status?.Code.startsWith('marked-for-'))
-    return { state: 'announced', by: 'AWS', cause, next: KEEPS_DISK }
-  return status === 'running' ? null : { state: 'stopped', by: 'AWS', cause, next: STARTS_AGAIN }
+  const state = machine.instance.State.Name
+  const told = { by: 'AWS', cause: wordsOf(request) }
+  if (state === 'stopped') return { ...told, state, next: STARTS_AGAIN }
+  const isEnding = state === 'stopping' || request.Status?.Code.startsWith('marked-for-') === true
+  return isEnding ? { ...told, state: 'announced', next: KEEPS_DISK } : null
 }
 
 /** By vmId. One command where there are Spot machines, and none elsewhere. */

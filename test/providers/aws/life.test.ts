@@ -350,6 +350,10 @@ test('that AWS takes a Spot machine back is told with its machine, and its end w
     },
   })
   ec2.interrupt(ID)
+  const instance = ec2.instanceOf(ID)
+  instance.state = 'stopping'
+  expect(await only()).toMatchObject({ status: 'creating', interruption: { state: 'announced' } })
+  instance.state = 'stopped'
   expect(await only()).toMatchObject({
     status: 'stopped',
     interruption: { state: 'stopped', cause: expect.stringMatching(/^instance-stopped-no-capacity: There is no Spot/) },
