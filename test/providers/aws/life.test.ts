@@ -340,6 +340,53 @@ test('a Spot machine is stopped and started; AWS alone starts one that it interr
   )
 })
 
+test('that AWS takes a Spot machine back is told with its machine, and its end with its cause', async () => {
+  const { ec2, provider } = await withMachine({ settings: { awsMarket: 'spot' } })
+  const only = async () => (await provider.listVms())[0]
+  expect(await only()).not.toHaveProperty('interruption')
+  ec2.announce(ID)
+  expect(await only()).toMatchObject({
+    status: 'running',
+    interruption: {
+      ...{ state: 'announced', by: 'AWS' },
+      cause: 'marked-for-stop: Your Spot instance is marked for stop',
+    },
+  })
+  ec2.interrupt(ID)
+  const instance = ec2.instanceOf(ID)
+  instance.state = 'stopping'
+  expect(await only()).toMatchObject({ status: 'creating', interruption: { state: 'announced' } })
+  instance.state = 'stopped'
+  expect(await only()).toMatchObject({
+    status: 'stopped',
+    interruption: { state: 'stopped', cause: expect.stringMatching(/^instance-stopped-no-capacity: There is no Spot/) },
+  })
+  ec2.bringBack(ID)
+  await provider.startVm(ID)
+  expect(await only()).toMatchObject({ status: 'running' })
+  expect(await only()).not.toHaveProperty('interruption')
+  expect(await provider.endings?.()).toEqual(new Map())
+  // One that somebody stopped is not interrupted.
+  await provider.stopVm(ID)
+  expect(await only()).not.toHaveProperty('interruption')
+  ec2.terminate(ID, 'Server.SpotInstanceTermination')
+  expect(await provider.endings?.()).toEqual(new Map([[ID, 'AWS says: Server.SpotInstanceTermination']]))
+})
+
+test('a profile of the aws program is named in each command, and in the diagnosis', async () => {
+  const { commands, provider } = await withMachine({ settings: { awsProfile: 'swarm' } })
+  expect(commands.length).toBeGreaterThan(3)
+  for (const argv of commands) expect(argv.slice(argv.indexOf('--profile'))).toEqual(['--profile', 'swarm'])
+  const [first] = (await provider.diagnose?.(new AbortController().signal)) ?? []
+  expect(first?.text).toContain('AWS knows this host by the profile swarm, and machines')
+  const nobody = open({ settings: { awsProfile: 'nobody' } })
+  expect(await nobody.provider.available()).toMatchObject({
+    available: false,
+    reason: expect.stringContaining('(nobody) could not be found'),
+    remedy: expect.stringContaining('AGENT_SWARM_AWS_PROFILE'),
+  })
+})
+
 test('the diagnosis names the program with its version, group, images and what is not isolated, and no account', async () => {
   const { provider } = open()
   const rows = await provider.diagnose?.(new AbortController().signal)
@@ -390,19 +437,4 @@ test('without the right to ask for prices, machines are made and their price is 
   expect((await unit.provider.prices?.())?.get(ID)).toMatchObject({ usdPerHour: null, at: null })
   await unit.provider.createVm('AB-2', BASE, awsOptions('as-ab-2-00000002'))
   expect((await unit.provider.prices?.())?.get(ID)).toMatchObject({ usdPerHour: 0.048, isUpperBound: true })
-})
-
-// ── How much is asked ──
-
-test('list and status take one command for any number of machines', async () => {
-  const unit = await withMachine()
-  const count = async () => {
-    const from = unit.ec2.calls.length
-    await Promise.all([unit.provider.listVms(), unit.provider.usage?.(), unit.provider.prices?.()])
-    return unit.ec2.calls.length - from
-  }
-  expect(await count()).toBe(1)
-  for (let n = 2; n < 12; n += 1)
-    await unit.provider.createVm(`AB-${n}`, BASE, awsOptions(`as-ab-${n}-0000000${n % 10}`))
-  expect(await count()).toBe(1)
 })
