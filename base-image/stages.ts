@@ -3,19 +3,21 @@ import { fail } from '../src/errors.ts'
 import type { BaseManifest } from '../src/schema/machine.ts'
 import { baseScript, type Profile, type SetupOptions, setupScript, verifyScript } from './scripts.ts'
 
-/** Runs a script as root in the machine. However the script ends is an answer. */
-type InGuest = (
+/** Runs a script as root in the machine. However the script ends is an answer. `deadline`: milliseconds. */
+export type InGuest = (
   script: string,
   options: { deadline: number; onLine?: (line: string) => void },
 ) => Promise<{ stdout: string; stderr: string; exitCode: number }>
 
 type Proof = Pick<BaseManifest, 'proven' | 'unproven'>
+type Build = { name: string; setup: SetupOptions; onPhase: (phase: string) => void }
 
 /** Under software emulation, most of the time is the package manager's. */
 const SETUP_DEADLINE_MS = { minimal: 20 * 60_000, full: 120 * 60_000 }
 const VERIFY_DEADLINE_MS = { minimal: 10 * 60_000, full: 60 * 60_000 }
 const SEAL_DEADLINE_MS = 10 * 60_000
 const LIST_DEADLINE_MS = 60_000
+const ASK_DEADLINE_MS = 60_000
 
 /** What a guest prints is hostile: only lines of this form mean something. */
 const STEP = /^step ([a-z0-9][a-z0-9._-]{0,40})$/
@@ -41,7 +43,7 @@ const run = async (inGuest: InGuest, doing: string, script: string, deadline: nu
 export const setUpGuest = async (
   inGuest: InGuest,
   setup: SetupOptions,
-  { name, onPhase }: { name: string; onPhase: (phase: string) => void },
+  { name, onPhase }: Pick<Build, 'name' | 'onPhase'>,
 ): Promise<void> => {
   onPhase('set up')
   let step: string | null = null
@@ -73,6 +75,15 @@ export const sealGuest = async (inGuest: InGuest, name: string): Promise<void> =
   await run(inGuest, `building ${name}: sealing it`, baseScript('seal.sh'), SEAL_DEADLINE_MS)
 }
 
+/** Sets the machine up and seals it. Returns its packages. It must be stopped next. */
+export const prepareGuest = async (inGuest: InGuest, { name, setup, onPhase }: Build): Promise<string[]> => {
+  await setUpGuest(inGuest, setup, { name, onPhase })
+  const contents = await listContents(inGuest, name)
+  onPhase('seal')
+  await sealGuest(inGuest, name)
+  return contents
+}
+
 /** What the lines of the check mean. */
 export const readProof = (output: string): Proof => {
   const rows = output.split('\n').flatMap(line => {
@@ -97,4 +108,21 @@ export const proveGuest = async (inGuest: InGuest, name: string, profile: Profil
     `proving ${name}: ${[failed, answer.stderr.trim() === '' ? '' : reasonOf(answer)].filter(Boolean).join('\n') || reasonOf(answer)}`,
     'The image is not kept.',
   )
+}
+
+const answered = (name: string, text: string) => fail('unknown', `proving ${name}: the machine answered "${text}"`)
+
+/** What a script prints in the machine that proves the image. */
+export const askProver = async (inGuest: InGuest, name: string, script: string): Promise<string> => {
+  const { stdout, stderr, exitCode } = await inGuest(script, { deadline: ASK_DEADLINE_MS })
+  if (exitCode !== 0) throw answered(name, (stderr || stdout).slice(-200))
+  return stdout
+}
+
+/** A machine cloned from the image, which has answered with its own key, must have taken its own name, and work. */
+export const proveMachine = async (inGuest: InGuest, vmId: string, { name, setup, onPhase }: Build): Promise<Proof> => {
+  const identity = await askProver(inGuest, name, 'cat /etc/machine-id && hostname')
+  if (!identity.includes(vmId)) throw answered(name, identity.slice(0, 200))
+  onPhase('verify')
+  return proveGuest(inGuest, name, setup.profile)
 }

@@ -1,8 +1,9 @@
-/** (w) What `list` and `status` ask of AWS, with 10 and 100 environments: commands of the `aws` program, which take a second each. */
+/** (w) What `list`, `status` and the look of each minute ask of AWS, with 10 and 100 environments: commands of the `aws` program, which take a second each. */
 import { join } from 'node:path'
 import { hostStatus } from '../src/cli/status/host.ts'
 import { homeId } from '../src/config/home.ts'
 import { listEnvironments, openRunnerContext } from '../src/runner/context.ts'
+import { readListings } from '../src/runner/reconciler/look.ts'
 import { configFor } from '../test/support/context.ts'
 import { GROUP, openEc2 } from '../test/support/ec2/ec2.ts'
 import { installProgram, openServer } from '../test/support/ec2/program.ts'
@@ -11,7 +12,7 @@ import { withHome } from './measure.ts'
 
 const SIZES = [10, 100]
 
-const commandsFor = (count: number): Promise<{ list: number; status: number }> =>
+const commandsFor = (count: number): Promise<{ list: number; status: number; look: number }> =>
   withHome(async home => {
     const ec2 = openEc2({ looks: { change: 0, shown: 0 } })
     const server = await openServer(ec2)
@@ -41,7 +42,10 @@ const commandsFor = (count: number): Promise<{ list: number; status: number }> =
       if (running !== count) throw new Error(`${running} of ${count} machines run`)
       const list = commands
       await hostStatus(context, null)
-      return { list, status: commands - list }
+      const status = commands - list
+      const { listings, unread } = await readListings(context)
+      if (listings.get('aws')?.vms.length !== count) throw new Error(`the look has not all: ${JSON.stringify(unread)}`)
+      return { list, status, look: commands - list - status }
     } finally {
       context.close()
       await server.close()
@@ -52,10 +56,11 @@ const commandsFor = (count: number): Promise<{ list: number; status: number }> =
 export const awsCommands = async (): Promise<Row[]> => {
   const counts: Awaited<ReturnType<typeof commandsFor>>[] = []
   for (const size of SIZES) counts.push(await commandsFor(size))
-  const rows = (['list', 'status'] as const).map(command => ({ command, counts: counts.map(each => each[command]) }))
-  return rows.map(({ command, counts: each }) => ({
+  const names = { list: 'list', status: 'status', look: 'the look of each minute' } as const
+  const rows = (['list', 'status', 'look'] as const).map(name => ({ name, counts: counts.map(each => each[name]) }))
+  return rows.map(({ name, counts: each }) => ({
     row: 'w',
-    what: `commands of aws for ${command} with ${SIZES.join(' and ')} environments`,
+    what: `commands of aws for ${names[name]} with ${SIZES.join(' and ')} environments`,
     measured: each.join(', '),
     target: 'the same number',
     ok: new Set(each).size === 1,

@@ -1,7 +1,7 @@
 import { projectOf } from '../src/domain.ts'
 import { act, type Handler, ignored } from './handler.ts'
 
-/** The end of a run is told in one comment. */
+/** One comment reports the end of a run. */
 export const agentEnded: Handler<'agent-ended'> = ({ ticket, run }, _facts, { projects }) =>
   projects.includes(projectOf(ticket))
     ? act([], { announcements: [{ kind: 'agent-ended', ticket, run }] })

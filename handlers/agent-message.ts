@@ -1,4 +1,4 @@
-/** What an agent is told about reviews and failed checks. The words of others are quoted, so that nothing of them looks like ours. */
+/** The messages to an agent about reviews and failed checks. The words of others are quoted, so that nothing of them looks like ours. */
 import type { Ticket } from '../src/domain.ts'
 import type { PullRequestRef, Requester } from '../src/schema/action.ts'
 import type { Environment } from '../src/schema/environment.ts'

@@ -338,7 +338,7 @@ export type Rules = {
   /** Jira accounts that may command on every ticket, besides its assignee. */
   jiraCommanders: readonly string[]
   /**
-   * Whose tickets start an agent, by who reported them, and how many reviews and failed checks it is told. Null: there is no agent.
+   * Whose tickets start an agent, by who reported them, and how many reviews and failed checks it gets. Null: there is no agent.
    */
   agent: { reporters: Assignees; rounds: number } | null
   /** What GitHub's events do to the ticket in Jira. */

@@ -5,7 +5,7 @@ import { mayRun } from './who-may.ts'
 export const NO_ROUNDS = 'reviews and failed checks are not passed on to agents (`agent.rounds`)'
 export const PASSED_ON = 'it was passed on already'
 
-/** A review that asks for changes is told to the ticket's agent, when its author may `/swarm tell` it. */
+/** A review that asks for changes goes to the ticket's agent, when its author may `/swarm tell` it. */
 export const review: Handler<'review'> = (event, facts, rules) => {
   const { author, authorIsBot, pullRequest, at } = event
   const { now, ticket, environment, comments, told, isPassedOn, permission, teams } = facts

@@ -20,8 +20,8 @@ import { createAction } from './new-machine.ts'
 type Context = { event: StatusEvent; facts: Facts['ticket']; rules: Rules; now: TicketNow; base: ActionBase }
 
 /**
- * A ticket in progress without a machine. It is told after a move into progress by or for somebody whose tickets get machines, and
- * after an assignment to one of them, so that nobody waits in vain. `why` null: nobody expects one.
+ * A ticket in progress without a machine. A comment says so after a move into progress by or for somebody whose tickets get
+ * machines, and after an assignment to one of them, so that nobody waits in vain. `why` null: nobody expects one.
  */
 export const withoutMachine = (
   { change }: Pick<StatusEvent, 'change'>,

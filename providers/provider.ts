@@ -16,10 +16,11 @@ import type { SetupOptions } from '../base-image/scripts.ts'
 import type { Check } from '../src/check.ts'
 import type { CheckpointName, EnvironmentKey, ProviderName } from '../src/domain.ts'
 import type { Run, RunOptions } from '../src/exec.ts'
-import type { SshAddress } from '../src/schema/environment.ts'
+import type { Interruption, SshAddress } from '../src/schema/environment.ts'
 import type { Setting } from '../src/schema/forms.ts'
 import type { BaseManifest, MachinePrice, VmUsage } from '../src/schema/machine.ts'
 
+export type { Interruption } from '../src/schema/environment.ts'
 export type { BaseManifest, MachinePrice, VmUsage } from '../src/schema/machine.ts'
 
 /** What the configuration, the docs and the bot know of a provider without opening it. */
@@ -71,8 +72,10 @@ export type VmInfo = {
   pauseCause?: PauseCause
   /** A stopped machine whose memory is saved: `startVm` goes on with it. */
   saved?: true
+  /** The hypervisor stops it by itself, or has: it alone starts it again. */
+  interruption?: Interruption
 }
-/** No room for what it writes; an operation of ours that died; or somebody asked for it, who alone may end it. */
+/** No room for what it writes; an agent-swarm operation died; or a person paused it, and only a person may end that. */
 export type PauseCause = 'disk-full' | 'interrupted' | 'asked'
 /** What is left on the host of a machine that does not exist. `hasDisk`: it may hold somebody's work. */
 export type Leftover = { vmId: string; hasDisk: boolean; bytes: number }
@@ -167,6 +170,11 @@ export type Provider = {
   // Optional members: their presence is the capability.
   /** Gives the machine a ticket, or another one. Idempotent. */
   assign?(id: string, ticket: EnvironmentKey): Promise<void>
+  /**
+   * Why machines of any home ended that do not exist any more, by vmId, as long as the hypervisor knows: phrases without a full
+   * stop. Asked together with `listVms`, it takes no further command.
+   */
+  endings?(): Promise<Map<string, string>>
   /** Whether the processors of its guests are emulated by software, which is several times slower. */
   emulated?(): Promise<boolean>
   /** The machines of other homes: reported, and never touched. Constant number of commands. */
@@ -325,4 +333,4 @@ export type GuestAccess = {
     options: Pick<RunOptions, 'deadline' | 'onLine'> & { deadline: number },
   ): Promise<GuestAnswer>
 }
-export type GuestAnswer = { stdout: string; stderr: string; exitCode: number }
+type GuestAnswer = { stdout: string; stderr: string; exitCode: number }

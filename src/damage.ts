@@ -123,7 +123,7 @@ export const damage = (path: string, what: string): FailureError => {
   return failure
 }
 
-/** Runs `work` on the open database at `path`. Damage becomes a failure that names the file, and is told to the process. */
+/** Runs `work` on the open database at `path`. Damage becomes a failure that names the file, and the process learns of it. */
 export const noticing = <T>(path: string, work: () => T): T => {
   try {
     return work()

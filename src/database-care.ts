@@ -27,7 +27,7 @@ const DEADLINE_MS = 60 * 60_000
 const program = fileURLToPath(new URL(`./read-database${extname(import.meta.url)}`, import.meta.url))
 
 export type DatabaseCare = {
-  /** Resolves when the look at the start is over. What it found is told by then (`onDamage`). */
+  /** Resolves when the check at the start is over, after `onDamage` was called for what it found. */
   checked: Promise<void>
   close(): void
 }

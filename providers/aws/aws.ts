@@ -92,11 +92,13 @@ export const openAwsProgram = (tools: Pick<Tools<AwsSettings>, 'run' | 'home' | 
   }
   const execute = (command: Command, input: object, { doing, secret, region, deadline, signal }: AskOptions) =>
     withInput(tools, JSON.stringify(input), secret === true, async value => {
-      const where = region ?? tools.settings.awsRegion ?? null
+      const { awsRegion, awsProfile: profile } = tools.settings
+      const where = region ?? awsRegion
       const argv = [
         ...command.split(' '),
         ...['--cli-input-json', value, '--output', 'json', '--no-cli-pager'],
         ...(where === null ? [] : ['--region', where]),
+        ...(profile === null ? [] : ['--profile', profile]),
       ]
       const more = { ...(signal === undefined ? {} : { signal }), ...(deadline === undefined ? {} : { deadline }) }
       return (await run(argv, doing, more)).stdout

@@ -1,28 +1,19 @@
 /** Builds a base image: a machine of a plain AMI is set up and sealed, an AMI is made of it, and a machine of that one proves it. */
-import { setTimeout as delay } from 'node:timers/promises'
-import { listContents, proveGuest, sealGuest, setUpGuest } from '../../base-image/stages.ts'
-import { allow, fail, isFailure } from '../../src/errors.ts'
-import type { BaseManifest, BuildBase, CreateOptions, GuestAnswer } from '../provider.ts'
-import { beginBuild } from './build-note.ts'
+import { type BuildMachines, bootMachine } from '../../base-image/build-machine.ts'
+import { duringBuild } from '../../base-image/build-note.ts'
+import { checkImageName, imageExists } from '../../base-image/image.ts'
+import { prepareGuest, proveMachine } from '../../base-image/stages.ts'
+import { allow, fail } from '../../src/errors.ts'
+import type { BaseManifest, BuildBase, CreateOptions } from '../provider.ts'
+import { folderOf } from './aws.ts'
 import { type Context, look, MOST_LOOKS, poll, tagResources } from './context.ts'
 import { deleteMachine } from './delete.ts'
-import {
-  checkImageName,
-  describeImages,
-  imageBytes,
-  imagesNamed,
-  isOwnImage,
-  removeImage,
-  writeManifest,
-} from './images.ts'
+import { describeImages, imageBytes, imagesNamed, isOwnImage, removeImage, writeManifest } from './images.ts'
 import { launchMachine, sshInfo, startMachine, stopMachine } from './machines.ts'
 import { specifications, TAG, tagOf } from './marks.ts'
 import { type Image, madeImage } from './parse.ts'
 
 const GIB = 1024 ** 3
-const BOOT_DEADLINE_MS = 15 * 60_000
-const CHECK_DEADLINE_MS = 60_000
-const POLL_MS = 1_000
 /** What the set-up takes. `diskGiB`: the least; the disk of the plain image may be larger. */
 const NEEDS = {
   minimal: { cpus: 2, memoryMiB: 2048, diskGiB: 8 },
@@ -54,26 +45,19 @@ export const buildBase = async (context: Context, request: BuildBase): Promise<B
   const doing = `building ${name}`
   const [source, existing] = await Promise.all([findSource(context, request), imagesNamed(context, name)])
   if (existing.some(({ Tags }) => tagOf(Tags, TAG.proven) !== null))
-    throw fail(
-      'already-exists',
-      `the base image ${name} already exists`,
-      'Machines may have been made of it, so it is never overwritten. Choose another name: agent-swarm init-base <name> --from …',
-    )
+    throw imageExists(name, 'Machines may have been made of it, so it is never overwritten.')
   if (existing.some(image => !isOwnImage(context, image)))
     throw fail(
       'busy',
       `${doing}: another AGENT_SWARM_HOME builds an image of this name in this account, or was stopped while it did`,
       'Wait until it is done, or choose another name: agent-swarm init-base NAME --from ami-…',
     )
-  const endBuild = beginBuild(context, name)
-  try {
+  return duringBuild(folderOf(context), name, async () => {
     // What a killed build left.
     await removeImage(context, name, doing)
     const [builder, prover] = [request.newMachine(), request.newMachine()]
-    return await makeImage({ context, request, source, builder, prover })
-  } finally {
-    endBuild()
-  }
+    return makeImage({ context, request, source, builder, prover })
+  })
 }
 
 const makeImage = async (build: Build): Promise<BaseManifest> => {
@@ -108,24 +92,25 @@ const optionsFor = ({ request }: Build, vmId: string, image: Image): CreateOptio
   return { vmId, ...needs, diskGiB, publicKey, hostKey }
 }
 
-const bootMachine = async (build: Build, vmId: string, image: Image): Promise<void> => {
-  const { context } = build
+const buildMachines = (context: Context): BuildMachines => ({
+  start: vmId => startMachine(context, vmId),
+  sshInfo: vmId => sshInfo(context, vmId),
+  bootDeadline: 15 * 60_000,
+  pollMs: 1_000,
+  noAnswer: 'Does the security group let this host in at port 22? Does the image have cloud-init and an SSH server?',
+})
+
+const launch = async (build: Build, vmId: string, image: Image) => {
+  const { context, request } = build
   await launchMachine(context, null, image, optionsFor(build, vmId, image), () => {})
-  await startMachine(context, vmId)
-  await waitForGuest(build, vmId)
+  return bootMachine(buildMachines(context), request, vmId)
 }
 
 /** Boots the plain image, sets the system up and seals it. Returns its packages; the machine is stopped then. */
 const setUp = async (build: Build): Promise<string[]> => {
   const { context, request, source, builder } = build
-  const { name, setup, onPhase } = request
-  onPhase('boot')
-  await bootMachine(build, builder, source)
-  const inGuest = inMachine(build, builder)
-  await setUpGuest(inGuest, setup, { name, onPhase })
-  const contents = await listContents(inGuest, name)
-  onPhase('seal')
-  await sealGuest(inGuest, name)
+  request.onPhase('boot')
+  const contents = await prepareGuest(await launch(build, builder, source), request)
   await stopMachine(context, builder)
   return contents
 }
@@ -152,7 +137,7 @@ const captureImage = async ({ context, request, source, builder }: Build): Promi
     { doing },
   )
   const image = await poll(MOST_LOOKS, async () => {
-    if (signal.aborted) throw cancelled(request)
+    if (signal.aborted) throw fail('cancelled', `${doing}: cancelled`)
     const [seen] = await describeImages(context, { ImageIds: [ImageId] }, doing).catch(failure => [
       allow('no-such-image')(failure),
     ])
@@ -167,53 +152,6 @@ const captureImage = async ({ context, request, source, builder }: Build): Promi
 /** A machine of the image must boot, take its own name and key, and work. */
 const prove = async (build: Build, image: Image): Promise<Pick<BaseManifest, 'proven' | 'unproven'>> => {
   const { request, prover } = build
-  const { name, setup, onPhase } = request
-  onPhase('prove')
-  await bootMachine(build, prover, image)
-  const inGuest = inMachine(build, prover)
-  const answer = await inGuest('cat /etc/machine-id && hostname', { deadline: CHECK_DEADLINE_MS })
-  if (answer.exitCode !== 0 || !answer.stdout.includes(prover))
-    throw fail('unknown', `proving ${name}: the machine answered "${(answer.stderr || answer.stdout).slice(0, 200)}"`)
-  onPhase('verify')
-  return proveGuest(inGuest, name, setup.profile)
+  request.onPhase('prove')
+  return proveMachine(await launch(build, prover, image), prover, request)
 }
-
-// ── The machine over SSH ──
-
-const cancelled = ({ name }: Pick<BuildBase, 'name'>) => fail('cancelled', `building ${name}: cancelled`)
-const isNoAnswer = (error: unknown): boolean =>
-  isFailure(error) && ['guest-unreachable', 'refused', 'timeout'].includes(error.failure.kind)
-
-const waitForGuest = async ({ context, request }: Build, vmId: string): Promise<void> => {
-  const { guest, signal, name } = request
-  const end = performance.now() + BOOT_DEADLINE_MS
-  let last: unknown
-  while (performance.now() < end) {
-    if (signal.aborted) throw cancelled(request)
-    const ssh = await sshInfo(context, vmId).catch(allow('no-address-yet'))
-    if (ssh !== undefined) {
-      try {
-        await guest.run(ssh, 'true', { deadline: end - performance.now() })
-        return
-      } catch (error) {
-        if (!isNoAnswer(error)) throw error
-        last = error
-      }
-    }
-    await delay(POLL_MS)
-  }
-  throw fail(
-    'guest-unreachable',
-    `building ${name}: its machine did not answer over SSH within ${BOOT_DEADLINE_MS / 60_000} minutes`,
-    'Does the security group let this host in at port 22? Does the image have cloud-init and an SSH server?',
-    last,
-  )
-}
-
-/** Runs scripts as root in the machine, which has answered before. */
-const inMachine =
-  ({ context, request }: Build, vmId: string) =>
-  async (script: string, options: { deadline: number; onLine?: (line: string) => void }): Promise<GuestAnswer> => {
-    if (request.signal.aborted) throw cancelled(request)
-    return request.guest.run(await sshInfo(context, vmId), script, options)
-  }

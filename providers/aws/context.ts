@@ -16,6 +16,7 @@ export type Machine = { mark: Mark; instance: Instance }
 
 /** A machine that is terminated is shown for about an hour. */
 const PRESENT = ['pending', 'running', 'stopping', 'stopped']
+export const isPresent = ({ State }: Pick<Instance, 'State'>): boolean => PRESENT.includes(State.Name)
 
 type Filter = { Name: string; Values: readonly string[] }
 export const byTag = (key: string, value: string): Filter => ({ Name: `tag:${key}`, Values: [value] })
@@ -52,11 +53,11 @@ export const checkId = (id: string): string => {
 export const describeInstances = ({ aws }: Pick<Context, 'aws'>, filters: readonly Filter[], doing: string) =>
   aws.ask('ec2 describe-instances', { Filters: filters }, instances, { doing })
 
-/** Of all homes: every instance that has a mark. */
+/** Of all homes: every instance that has a mark, also those that are terminated. */
 export const listMarked = (context: Context): Promise<Instance[]> => {
   context.shared.list ??= Promise.resolve().then(() => {
     context.shared.list = null
-    return describeInstances(context, [MARKED, IN_USE], 'listing the machines')
+    return describeInstances(context, [MARKED], 'listing the machines')
   })
   return context.shared.list
 }
@@ -83,7 +84,7 @@ const completeMarks = async (context: Context, machines: readonly Machine[]): Pr
 }
 
 export const ownMachines = async (context: Context): Promise<Machine[]> => {
-  const own = machinesIn(await listMarked(context)).filter(({ mark }) => isOurs(context, mark))
+  const own = machinesIn((await listMarked(context)).filter(isPresent)).filter(({ mark }) => isOurs(context, mark))
   await completeMarks(context, own)
   return own
 }

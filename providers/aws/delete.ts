@@ -1,5 +1,5 @@
 /** The end of machines, and what is left of those that do not exist any more. Everything is found by its tags, nothing by its name. */
-import { fail } from '../../src/errors.ts'
+import { allow, fail } from '../../src/errors.ts'
 import type { Leftover } from '../provider.ts'
 import {
   byTag,
@@ -8,6 +8,7 @@ import {
   describeInstances,
   isOurs,
   LOOKS_FOR_NEW,
+  listMarked,
   MARKED,
   MOST_LOOKS,
   machinesIn,
@@ -27,6 +28,7 @@ import {
   snapshots,
   spotRequests,
   type Tag,
+  tagIndex,
   type Volume,
   volumes,
 } from './parse.ts'
@@ -49,13 +51,23 @@ const isOpen = ({ State }: SpotRequest): boolean => ['open', 'active', 'disabled
 const isThere = ({ State }: Volume): boolean => State !== 'deleting' && State !== 'deleted'
 const exists = ({ State }: Instance): boolean => State.Name !== 'terminated'
 
-const findParts = async (context: Context, filters: Filters, doing: string): Promise<Parts> => {
+const PARTS = ['volume', 'snapshot', 'spot-instances-request'] as const
+type Part = (typeof PARTS)[number]
+
+/** `wanted`: of which types, besides instances. */
+const findParts = async (
+  context: Context,
+  filters: Filters,
+  doing: string,
+  wanted: readonly Part[] = PARTS,
+): Promise<Parts> => {
   const { aws } = context
+  const only = <T>(type: Part, ask: () => Promise<T[]>) => (wanted.includes(type) ? ask() : [])
   const [instances, disks, copies, requests] = await Promise.all([
     describeInstances(context, filters, doing),
-    aws.ask('ec2 describe-volumes', { Filters: filters }, volumes, { doing }),
-    describeSnapshots(context, filters, doing),
-    describeSpotRequests(context, filters, doing),
+    only('volume', () => aws.ask('ec2 describe-volumes', { Filters: filters }, volumes, { doing })),
+    only('snapshot', () => describeSnapshots(context, filters, doing)),
+    only('spot-instances-request', () => describeSpotRequests(context, filters, doing)),
   ])
   return {
     instances: instances.filter(exists),
@@ -168,10 +180,31 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
 
 // ── What is left ──
 
+const vmIdsOf = (found: readonly Instance[]): Set<string> =>
+  new Set(machinesIn(found.filter(exists)).map(({ mark }) => mark.vmId))
+
+/** Which parts have the mark of a machine that is not there: one command for the tags of all. Without the right to it, any may. */
+const partsWithoutMachine = async (context: Context, doing: string): Promise<Part[]> => {
+  const filters = [
+    { Name: 'key', Values: [TAG.vm] },
+    { Name: 'resource-type', Values: PARTS },
+  ]
+  const [found, index] = await Promise.all([
+    listMarked(context),
+    context.aws.ask('ec2 describe-tags', { Filters: filters }, tagIndex, { doing }).catch(allow('permission')),
+  ])
+  const machines = vmIdsOf(found)
+  return PARTS.filter(type => index?.some(each => each.ResourceType === type && !machines.has(each.Value)) ?? true)
+}
+
 /** Of any home. A checkpoint may hold work as much as a disk. */
 export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
-  const parts = await findParts(context, [MARKED], 'looking for what machines left')
-  const machines = new Set(machinesIn(parts.instances).map(({ mark }) => mark.vmId))
+  const doing = 'looking for what machines left'
+  const wanted = await partsWithoutMachine(context, doing)
+  if (wanted.length === 0) return []
+  // At one time: a machine may have been made meanwhile.
+  const parts = await findParts(context, [MARKED], doing, wanted)
+  const machines = vmIdsOf(parts.instances)
   const left = new Map<string, Leftover>()
   const add = (tags: readonly Tag[], hasDisk: boolean, gibibytes: number) => {
     const vmId = parseMark(tags)?.vmId

@@ -4,13 +4,13 @@ import { failureOf } from '../../src/errors.ts'
 import { runDiagnosis } from '../diagnosis.ts'
 import type { Diagnosis, Provider } from '../provider.ts'
 import { openAwsProgram } from './aws.ts'
-import { byTag, type Context } from './context.ts'
-import { describeSpotRequests } from './delete.ts'
+import type { Context } from './context.ts'
 import { INSTALL } from './explain.ts'
 import { listImages } from './images.ts'
+import { isInterrupted, ownSpotRequests, wordsOf } from './interruptions.ts'
 import { findGroup, isolationReport } from './isolated.ts'
 import { noSecurityGroup } from './machines.ts'
-import { parseMark, TAG } from './marks.ts'
+import { parseMark } from './marks.ts'
 import { identity, type SpotRequest } from './parse.ts'
 
 const MOST_TOLD = 10
@@ -34,7 +34,8 @@ const checkIdentity = async ({ aws, settings }: Context): Promise<Diagnosis> => 
   if (/^1\./.test(version)) return problem(`the AWS CLI here is aws-cli ${version}, which is version 1`, INSTALL)
   await aws.ask('sts get-caller-identity', {}, identity, { doing })
   const where = settings.awsRegion === null ? "the aws program's own region" : settings.awsRegion
-  return ok(`aws-cli ${version}; AWS knows this host, and machines are in ${where}`)
+  const who = settings.awsProfile === null ? '' : ` by the profile ${settings.awsProfile}`
+  return ok(`aws-cli ${version}; AWS knows this host${who}, and machines are in ${where}`)
 }
 
 const checkGroup = async (context: Context): Promise<Diagnosis> => {
@@ -63,18 +64,11 @@ const checkImages = async (context: Context): Promise<Diagnosis> => {
     : warning('there is no base image', 'Make one: agent-swarm init-base NAME --from ami-…')
 }
 
-/** AWS interrupts Spot machines, and says so on their request. What we asked for ourselves is no interruption. */
-const isInterrupted = ({ Status }: SpotRequest): boolean =>
-  /^(?:marked-for-|instance-(?:stopped|terminated)-(?!by-user))/.test(Status?.Code ?? '')
-const wordsFor = ({ Tags, SpotInstanceRequestId, Status }: SpotRequest): string =>
-  `${parseMark(Tags)?.vmId ?? SpotInstanceRequestId} (${Status?.Code}${Status?.Message === '' ? '' : `: ${Status?.Message?.slice(0, 200)}`})`
+const wordsFor = (request: SpotRequest): string =>
+  `${parseMark(request.Tags)?.vmId ?? request.SpotInstanceRequestId} (${wordsOf(request)})`
 
 const checkInterruptions = async (context: Context): Promise<Diagnosis | null> => {
-  const requests = await describeSpotRequests(
-    context,
-    [byTag(TAG.home, context.homeId)],
-    'looking for interruptions of Spot machines',
-  )
+  const requests = await ownSpotRequests(context)
   if (requests.length === 0) return null
   const interrupted = requests.filter(isInterrupted)
   return interrupted.length === 0

@@ -8,13 +8,13 @@ const [WRONG_COMMAND, NOT_CONFIGURED, REFUSED] = ANSWERS
 
 export const INSTALL =
   'Install the AWS CLI, version 2.9.19 or newer (docs/aws.md says how). See which one is here: aws --version'
-const CHECK_CREDENTIALS = 'See who you are for AWS: aws sts get-caller-identity'
+const CHECK_CREDENTIALS =
+  'See who you are for AWS: aws sts get-caller-identity (with --profile NAME where AGENT_SWARM_AWS_PROFILE is set)'
 const OTHER_ROOM =
   'Try again later, or use other instance types (AGENT_SWARM_AWS_TYPES), another subnet, or AGENT_SWARM_AWS_MARKET=on-demand.'
 const ASK_FOR_MORE =
   'Stop or delete other machines (agent-swarm list), or ask AWS for a larger quota: Service Quotas, Amazon EC2.'
-const MORE_RIGHTS =
-  'The rights that agent-swarm needs are in docs/aws.md. Who you are for AWS: aws sts get-caller-identity'
+const MORE_RIGHTS = `The rights that agent-swarm needs are in docs/aws.md. ${CHECK_CREDENTIALS}`
 const SET_CLOCK = "Log in again (for example aws sso login). If that is fresh, this host's clock may be wrong."
 const SPOT_STATE =
   'AWS interrupted this Spot machine, or its request was cancelled: AWS alone starts it again. See: agent-swarm doctor'
@@ -106,7 +106,7 @@ const notConfigured = (doing: string, text: string): FailureError =>
     `${doing}: ${text}`,
     /region/i.test(text)
       ? 'Set AGENT_SWARM_AWS_REGION, or the region of the aws program: aws configure'
-      : `Give the aws program credentials: aws configure, or AWS_PROFILE. ${CHECK_CREDENTIALS}`,
+      : `Give the aws program credentials: aws configure, or a profile that has them: AGENT_SWARM_AWS_PROFILE, AWS_PROFILE. ${CHECK_CREDENTIALS}`,
   )
 
 /** The failure of a command of `aws` that ended with this exit code. `doing` says what was being done. */

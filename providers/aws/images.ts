@@ -4,15 +4,14 @@
  */
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import * as v from 'valibot'
-import { IMAGE_NAME, IMAGE_PROFILES } from '../../src/domain.ts'
+import { failIfBuilding } from '../../base-image/build-note.ts'
+import { checkImageName, parseManifest } from '../../base-image/image.ts'
+import { IMAGE_PROFILES } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import { writeFileAtomic } from '../../src/files.ts'
-import { type BaseManifest, baseManifest } from '../../src/schema/machine.ts'
 import { noSuchImage } from '../no-such-image.ts'
-import type { BaseImage, ImageBeginning } from '../provider.ts'
+import type { BaseImage, BaseManifest, ImageBeginning } from '../provider.ts'
 import { folderOf } from './aws.ts'
-import { failIfBuilding } from './build-note.ts'
 import { byTag, type Context, describeInstances, machinesIn } from './context.ts'
 import { describeSnapshots } from './delete.ts'
 import { allowCodes } from './explain.ts'
@@ -21,16 +20,6 @@ import { type Image, images } from './parse.ts'
 
 const GIB = 1024 ** 3
 const TAGGED = { Name: 'tag-key', Values: [TAG.image] }
-
-/** Fails with `usage` for a name that an image cannot have: machines are named `as-…`. */
-export const checkImageName = (name: string): string => {
-  if (IMAGE_NAME.test(name) && !name.startsWith('as-')) return name
-  throw fail(
-    'usage',
-    `"${name}" is not an image name`,
-    'Use lower-case letters, digits and hyphens, at most 41, not beginning with "as-".',
-  )
-}
 
 export const describeImages = ({ aws }: Pick<Context, 'aws'>, input: object, doing: string): Promise<Image[]> =>
   aws.ask('ec2 describe-images', input, images, { doing })
@@ -79,12 +68,7 @@ export const writeManifest = (context: Context, imageId: string, manifest: BaseM
 
 const readManifest = (context: Context, name: string, imageId: string): BaseManifest | null => {
   const file = manifestFile(context, imageId)
-  try {
-    const read = existsSync(file) ? v.safeParse(baseManifest, JSON.parse(readFileSync(file, 'utf8'))) : null
-    return read?.success === true && read.output.name === name ? read.output : null
-  } catch {
-    return null
-  }
+  return existsSync(file) ? parseManifest(readFileSync(file, 'utf8'), name) : null
 }
 
 /** Of an image that another home built. */
@@ -162,7 +146,7 @@ export const removeImage = async (context: Context, name: string, doing: string)
 
 export const deleteImage = async (context: Context, name: string): Promise<void> => {
   const doing = `deleting the base image ${checkImageName(name)}`
-  failIfBuilding(context, name, doing)
+  failIfBuilding(folderOf(context), name, doing)
   const found = await imagesNamed(context, name)
   const own = found.filter(image => isOwnImage(context, image)).map(({ ImageId }) => ImageId)
   const using = (await machinesOf(context, own, doing)).map(({ mark }) => mark.vmId)

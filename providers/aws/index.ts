@@ -8,6 +8,7 @@ import { type Context, look, statusOf } from './context.ts'
 import { deleteMachine, hasLeftDisk, listLeftovers } from './delete.ts'
 import { available, diagnose } from './diagnose.ts'
 import { beginning, deleteImage, describeBaseImages, listImages } from './images.ts'
+import { endingsOfMachines } from './interruptions.ts'
 import { isolationReport } from './isolated.ts'
 import { createMachine, listForeignMachines, listMachines, sshInfo, startMachine, stopMachine } from './machines.ts'
 import { pricesOfMachines } from './prices.ts'
@@ -29,6 +30,7 @@ export const openAws = (tools: Tools<AwsSettings>): Provider => {
     sshInfo: id => sshInfo(context, id),
     status: async id => statusOf((await look(context, id)).instance),
     listVms: () => listMachines(context),
+    endings: () => endingsOfMachines(context),
     listForeign: () => listForeignMachines(context),
     checkpoint: (id, name) => makeCheckpoint(context, id, name),
     restore: (id, name) => restoreCheckpoint(context, id, name),

@@ -3,13 +3,14 @@ import { createHash } from 'node:crypto'
 import { GUEST_USER, userData } from '../../base-image/seed.ts'
 import type { Ticket } from '../../src/domain.ts'
 import { fail, isFailure } from '../../src/errors.ts'
-import type { CreateOptions, ForeignMachine, SshInfo, VmInfo } from '../provider.ts'
+import type { CreateOptions, ForeignMachine, Interruption, SshInfo, VmInfo } from '../provider.ts'
 import {
   addressOf,
   byTag,
   type Context,
   describeInstances,
   isOurs,
+  isPresent,
   LOOKS_FOR_NEW,
   listMarked,
   look,
@@ -24,6 +25,7 @@ import {
 import { deleteMachine } from './delete.ts'
 import { codeOf } from './explain.ts'
 import { findImage, imageBytes, requireProven } from './images.ts'
+import { interruptionsOf } from './interruptions.ts'
 import { forgetLaunch, isLaunchNoted, noteLaunch } from './launch-note.ts'
 import { markTags, type Size, sizeTag, specifications, TAG, tagOf } from './marks.ts'
 import { type Image, type Instance, launched, type Tag } from './parse.ts'
@@ -177,7 +179,7 @@ const requireDisk = (doing: string, image: Image, diskGiB: number): void => {
     )
 }
 
-/** Makes the machine of this image, which need not be one of ours. */
+/** Makes the machine from this image, which may be anybody's. */
 export const launchMachine = async (
   context: Context,
   ticket: Ticket | null,
@@ -292,13 +294,18 @@ export const sshInfo = async (context: Context, id: string): Promise<SshInfo> =>
   return { host, port: 22, user: GUEST_USER }
 }
 
-const infoOf = ({ mark: { vmId, ticket }, instance }: Machine): VmInfo => ({
+const infoOf = ({ mark: { vmId, ticket }, instance }: Machine, interruption: Interruption | undefined): VmInfo => ({
   ...{ vmId, ticket, ip: addressOf(instance), status: statusOf(instance) },
+  ...(interruption === undefined ? {} : { interruption }),
 })
 
-export const listMachines = async (context: Context): Promise<VmInfo[]> => (await ownMachines(context)).map(infoOf)
+export const listMachines = async (context: Context): Promise<VmInfo[]> => {
+  const machines = await ownMachines(context)
+  const interruptions = await interruptionsOf(context, machines)
+  return machines.map(machine => infoOf(machine, interruptions.get(machine.mark.vmId)))
+}
 
 export const listForeignMachines = async (context: Context): Promise<ForeignMachine[]> =>
-  machinesIn(await listMarked(context))
+  machinesIn((await listMarked(context)).filter(isPresent))
     .filter(({ mark }) => !isOurs(context, mark))
     .map(({ mark: { vmId, ticket, home } }) => ({ vmId, ticket, homeId: home }))

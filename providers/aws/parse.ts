@@ -49,6 +49,12 @@ export const snapshots = v.pipe(
   v.transform(({ Snapshots }) => Snapshots),
 )
 
+/** What has a tag. */
+export const tagIndex = v.pipe(
+  v.object({ Tags: v.array(v.object({ ResourceType: word, Value: v.optional(tag.entries.Value, '') })) }),
+  v.transform(({ Tags }) => Tags),
+)
+
 const task = v.object({ ReplaceRootVolumeTaskId: id, TaskState: word, Tags: tags })
 export type Task = v.InferOutput<typeof task>
 export const madeTask = v.pipe(

@@ -14,6 +14,15 @@ export const awsSettings = {
     says: 'The region of the machines. By default, the one that the `aws` program is configured for.',
     example: 'eu-central-1',
   },
+  awsProfile: {
+    env: 'AGENT_SWARM_AWS_PROFILE',
+    form: pattern(
+      /^[A-Za-z0-9_][A-Za-z0-9_.@:/+-]{0,63}$/,
+      'is not the name of a profile of the AWS CLI (letters, digits and _.@:/+-, for example swarm)',
+    ),
+    says: "The profile of the `aws` program: whose credentials, and so which account, the machines are made with. It takes precedence over credentials in the environment. By default, the program's own choice.",
+    example: 'swarm',
+  },
   awsSecurityGroup: {
     env: 'AGENT_SWARM_AWS_SECURITY_GROUP',
     form: pattern(/^sg-[0-9a-f]{8,32}$/, 'is not the id of a security group (sg-…)'),

@@ -12,8 +12,9 @@ const instanceType = v.object({
   ...{ type: v.string(), cpus: v.number(), memoryMiB: v.number(), architectures: v.array(v.string()) },
 })
 export type InstanceType = v.InferOutput<typeof instanceType>
-/** Of one region, null for that of the program. A region may not have all types that it was asked for. */
+/** Of one region, null for that of the program or its profile. A region may not have all types that it was asked for. */
 const known = v.object({
+  profile: v.optional(v.nullable(v.string()), null),
   ...{ region: v.nullable(v.string()), asked: v.array(v.string()), types: v.array(instanceType) },
 })
 
@@ -27,15 +28,16 @@ const readKnown = (file: string): v.InferOutput<typeof known> | null => {
 
 const describeTypes = async (context: Context, doing: string): Promise<InstanceType[]> => {
   const { aws, settings } = context
-  const { awsTypes: asked, awsRegion: region } = settings
+  const { awsTypes: asked, awsRegion: region, awsProfile: profile } = settings
   const file = join(folderOf(context), 'types.json')
   const before = readKnown(file)
-  if (before !== null && before.region === region && asked.every(name => before.asked.includes(name)))
+  const isOfHere = before?.region === region && before.profile === profile
+  if (isOfHere && asked.every(name => before.asked.includes(name)))
     return before.types.filter(({ type }) => asked.includes(type))
   // A filter, since one unknown type among the names would be an error.
   const filter = { Filters: [{ Name: 'instance-type', Values: asked }] }
   const types = await aws.ask('ec2 describe-instance-types', filter, instanceTypes, { doing })
-  writeFileAtomic(file, JSON.stringify({ region, asked, types }))
+  writeFileAtomic(file, JSON.stringify({ profile, region, asked, types }))
   return types
 }
 

@@ -1,22 +1,22 @@
 /** Builds a base image: a machine is set up and sealed, its disk becomes the image, and a machine cloned from it proves it. */
-import { createHash } from 'node:crypto'
-import { chmodSync, createReadStream, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, mkdirSync, renameSync, statSync } from 'node:fs'
 import { copyFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { listContents, proveGuest, sealGuest, setUpGuest } from '../../base-image/stages.ts'
+import { dirname } from 'node:path'
+import { type BuildMachines, bootMachine } from '../../base-image/build-machine.ts'
+import { duringBuild } from '../../base-image/build-note.ts'
+import { imageExists, sha256Of } from '../../base-image/image.ts'
+import { prepareGuest, proveMachine } from '../../base-image/stages.ts'
 import { fail } from '../../src/errors.ts'
 import { writeFileAtomic } from '../../src/files.ts'
 import type { BaseManifest, BuildBase, CreateOptions } from '../provider.ts'
-import { inMachine, waitForMachine } from './build-machine.ts'
 import { type Context, requireSpace, surveyHost } from './context.ts'
 import { filesOf, makeFolder, requireShortPath, rootOf } from './folders.ts'
-import { beginBuild, imageFiles, listImages, removeImage } from './images.ts'
-import { defineNew, deleteMachine, startMachine, stopMachine } from './machines.ts'
+import { imageFiles, listImages, removeImage } from './images.ts'
+import { defineNew, deleteMachine, sshInfo, startMachine, stopMachine } from './machines.ts'
 import { diskAnswer } from './parse.ts'
 import { convert, firstBytes, inspect } from './qemu-img.ts'
 import { hasEfiPartition, isVhdx, readVhdx } from './vhdx.ts'
 
-const CHECK_DEADLINE_MS = 60_000
 const GIB = 1024 ** 3
 /** What the set-up takes: in the image, on the machine's disk, and in memory. */
 const NEEDS = {
@@ -51,32 +51,41 @@ type Build = {
   /** The machine that becomes the image, and the one that proves it. */
   builder: string
   prover: string
+  /** Files of the build. */
+  folder: string
 }
+
+const buildMachines = (context: Context): BuildMachines => ({
+  start: vmId => startMachine(context, vmId),
+  sshInfo: vmId => sshInfo(context, vmId),
+  bootDeadline: 15 * 60_000,
+  // Each look is a process of PowerShell.
+  pollMs: 2_000,
+  noAnswer:
+    'An image needs an EFI partition, cloud-init (with its NoCloud source) and an SSH server, both started at boot. Its screen is in Hyper-V Manager.',
+  noEnd: {
+    what: 'did not end its work',
+    remedy: 'Try again when the host has less to do. A step that hangs is the phase shown last.',
+  },
+})
 
 export const buildBase = async (context: Context, request: BuildBase): Promise<BaseManifest> => {
   const { home } = context
   const { name } = request
-  imageFiles(home, name)
+  const { image } = imageFiles(home, name)
   if (request.from.kind === 'debian-packages')
     throw fail(
       'unsupported',
       `building ${name}: an image of the system's own packages is made on Linux`,
       'Name a VHDX file: --from FILE.vhdx (or a qcow2 or raw file, where qemu-img is on PATH).',
     )
-  if (listImages(home).includes(name))
-    throw fail(
-      'already-exists',
-      `the base image ${name} already exists`,
-      'Machines may depend on it, so it is never overwritten. Choose another name: agent-swarm init-base <name> --from …',
-    )
-  const endBuild = await beginBuild(home, name)
-  try {
+  if (listImages(home).includes(name)) throw imageExists(name, 'Machines may depend on it, so it is never overwritten.')
+  return duringBuild(rootOf(home), name, folder => {
+    mkdirSync(dirname(image), { recursive: true, mode: 0o700 })
     const [builder, prover] = [request.newMachine(), request.newMachine()]
     requireShortPath(home, builder)
-    return await makeImage({ context, request, builder, prover })
-  } finally {
-    await endBuild()
-  }
+    return makeImage({ context, request, builder, prover, folder })
+  })
 }
 
 const makeImage = async (build: Build): Promise<BaseManifest> => {
@@ -98,7 +107,7 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
     chmodSync(image, 0o444)
     const proof = await prove(build, diskGiB)
     const manifest: BaseManifest = {
-      ...{ name, provider: 'hyperv', sha256: await sha256(image), source, profile: request.setup.profile, contents },
+      ...{ name, provider: 'hyperv', sha256: await sha256Of(image), source, profile: request.setup.profile, contents },
       ...{ ...proof, homeId, createdAt: new Date().toISOString(), sizeBytes: statSync(image).size },
     }
     writeFileAtomic(file, JSON.stringify(manifest, null, 2))
@@ -145,16 +154,11 @@ const prepareDisk = async (build: Build): Promise<{ source: string; diskGiB: num
   return { source, diskGiB: Math.ceil(bytes / GIB) }
 }
 
-const convertDisk = async ({ context, request }: Build, path: string, disk: string): Promise<void> => {
-  const { run, home } = context
+const convertDisk = async ({ context, request, folder }: Build, path: string, disk: string): Promise<void> => {
+  const { run } = context
   const { name, signal, setup } = request
   const { format, used } = await inspect(run, path)
-  const folder = mkdtempSync(join(rootOf(home), 'build-'))
-  try {
-    requireEfi(name, path, await firstBytes(run, path, format, folder))
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
+  requireEfi(name, path, await firstBytes(run, path, format, folder))
   requireSpace(context, `building ${name}`, used + NEEDS[setup.profile].bytes)
   await convert(run, path, format, disk, signal)
 }
@@ -167,18 +171,14 @@ const optionsOf = ({ request }: Build, vmId: string, diskGiB: number): CreateOpt
 /** Boots the disk, sets the system up and seals it. Returns its packages; the machine is stopped then. */
 const setUp = async (build: Build, diskGiB: number): Promise<string[]> => {
   const { context, request, builder } = build
-  const { name, setup, onPhase } = request
+  const { setup, onPhase } = request
   onPhase('boot')
   const options = optionsOf(build, builder, diskGiB)
   const host = await surveyHost(context)
   await defineNew(context, { ticket: null, image: null, base: null, options, host }, () => {})
-  await startMachine(context, builder)
-  await waitForMachine(build, builder)
-  const inGuest = inMachine(build, builder)
-  await setUpGuest(inGuest, { ...setup, extra: [DAEMONS, ...setup.extra] }, { name, onPhase })
-  const contents = await listContents(inGuest, name)
-  onPhase('seal')
-  await sealGuest(inGuest, name)
+  const inGuest = await bootMachine(buildMachines(context), request, builder)
+  const withDaemons = { ...setup, extra: [DAEMONS, ...setup.extra] }
+  const contents = await prepareGuest(inGuest, { ...request, setup: withDaemons })
   await stopMachine(context, builder)
   return contents
 }
@@ -186,26 +186,13 @@ const setUp = async (build: Build, diskGiB: number): Promise<string[]> => {
 /** A machine cloned from the image must boot, take its own name and key, and work. */
 const prove = async (build: Build, diskGiB: number): Promise<Pick<BaseManifest, 'proven' | 'unproven'>> => {
   const { context, request, prover } = build
-  const { name, setup, onPhase } = request
+  const { name, onPhase } = request
   onPhase('prove')
   const options = optionsOf(build, prover, diskGiB + PROOF_EXTRA_GIB)
   const { image: base } = imageFiles(context.home, name)
   const host = await surveyHost(context)
   await defineNew(context, { ticket: null, image: name, base, options, host }, () => {})
-  await startMachine(context, prover)
-  await waitForMachine(build, prover)
-  const inGuest = inMachine(build, prover)
-  const { stdout, stderr, exitCode } = await inGuest('cat /etc/machine-id && hostname', { deadline: CHECK_DEADLINE_MS })
-  if (exitCode !== 0 || !stdout.includes(prover))
-    throw fail('unknown', `proving ${name}: the machine answered "${(stderr || stdout).slice(-200)}"`)
-  onPhase('verify')
-  const proof = await proveGuest(inGuest, name, setup.profile)
+  const proof = await proveMachine(await bootMachine(buildMachines(context), request, prover), prover, request)
   await deleteMachine(context, prover)
   return proof
-}
-
-const sha256 = async (path: string): Promise<string> => {
-  const hash = createHash('sha256')
-  for await (const chunk of createReadStream(path)) hash.update(chunk)
-  return hash.digest('hex')
 }

@@ -2,24 +2,19 @@
  * Base images in `AGENT_SWARM_HOME/hyperv/images`: `<name>.vhdx`, which is read-only and never moves, and `<name>.manifest.json`,
  * which is written last, so that an unproven image does not count.
  */
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { chmodSync, existsSync, readdirSync, readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import * as v from 'valibot'
+import { failIfBuilding } from '../../base-image/build-note.ts'
+import { parseManifest } from '../../base-image/image.ts'
 import { IMAGE_NAME } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
-import { isProcessAlive } from '../../src/exec.ts'
-import { createFileAtomic } from '../../src/files.ts'
-import { type BaseManifest, baseManifest } from '../../src/schema/machine.ts'
 import { noSuchImage } from '../no-such-image.ts'
-import type { BaseImage, ImageBeginning } from '../provider.ts'
+import type { BaseImage, BaseManifest, ImageBeginning } from '../provider.ts'
 import { listFolders, readOwner, rootOf } from './folders.ts'
 
 const MANIFEST = '.manifest.json'
 const DISK = '.vhdx'
-const NOTE = '.building'
-/** Characters. The list of packages takes 50 KiB. */
-const MAX_MANIFEST = 4 * 1024 ** 2
 
 type Home = { home: string }
 
@@ -30,7 +25,7 @@ export const imageFiles = (home: string, name: string) => {
   if (!IMAGE_NAME.test(name))
     throw fail('usage', `"${name}" is not an image name`, 'Use lower-case letters, digits and hyphens, at most 41.')
   const at = (end: string) => join(rootOfImages(home), `${name}${end}`)
-  return { image: at(DISK), manifest: at(MANIFEST), note: at(NOTE) }
+  return { image: at(DISK), manifest: at(MANIFEST) }
 }
 
 const filesOfImages = (home: string): string[] =>
@@ -53,9 +48,7 @@ export const requireImage = ({ home }: Home, name: string): void => {
 
 const readManifest = (home: string, name: string): BaseManifest | null => {
   try {
-    const text = readFileSync(imageFiles(home, name).manifest, 'utf8')
-    const read = v.safeParse(baseManifest, text.length > MAX_MANIFEST ? null : JSON.parse(text))
-    return read.success && read.output.name === name ? read.output : null
+    return parseManifest(readFileSync(imageFiles(home, name).manifest, 'utf8'), name)
   } catch {
     return null
   }
@@ -96,38 +89,11 @@ export const removeImage = async (home: string, name: string): Promise<void> => 
 }
 
 export const deleteImage = async ({ home }: Home, name: string): Promise<void> => {
-  const { image, manifest, note } = imageFiles(home, name)
+  const { image, manifest } = imageFiles(home, name)
   const doing = `deleting the base image ${name}`
-  const pid = buildingProcess(note)
-  if (pid !== null) throw busy(doing, pid)
+  failIfBuilding(rootOf(home), name, doing)
   if (!existsSync(image) && !existsSync(manifest)) throw fail('no-such-image', `${doing}: it does not exist`)
   const machines = dependents(home).get(name) ?? []
   if (machines.length > 0) throw fail('refused', `${doing}: ${machines.slice(0, 10).join(', ')} depend on it`)
   await removeImage(home, name)
-}
-
-// ── Builds under way ──
-
-const busy = (doing: string, pid: number) =>
-  fail(
-    'busy',
-    `${doing}: another init-base is building it (process ${pid})`,
-    'Wait until it ends, or end it and try again.',
-  )
-
-/** The process that builds the image now; null without one. */
-const buildingProcess = (note: string): number | null => {
-  const pid = existsSync(note) ? Number(readFileSync(note, 'utf8')) : Number.NaN
-  return Number.isInteger(pid) && isProcessAlive(pid) ? pid : null
-}
-
-/** Notes the build. Returns a function that removes the note. */
-export const beginBuild = async (home: string, name: string): Promise<() => Promise<void>> => {
-  mkdirSync(rootOfImages(home), { recursive: true, mode: 0o700 })
-  const { note } = imageFiles(home, name)
-  const other = buildingProcess(note)
-  if (other !== null) throw busy(`building ${name}`, other)
-  await rm(note, { force: true })
-  if (!createFileAtomic(note, String(process.pid))) throw busy(`building ${name}`, Number(readFileSync(note, 'utf8')))
-  return () => rm(note, { force: true })
 }

@@ -8,7 +8,7 @@ import type { IsolationReport } from '../provider.ts'
 import { type Context, isOurs, machinesIn, surveyHost } from './context.ts'
 import { readOwner } from './folders.ts'
 import { makeNetworkText, networkIn, type Place } from './network.ts'
-import { type Host, isStopped } from './parse.ts'
+import { type Host, isStopped, type Row } from './parse.ts'
 import { DEFAULT_SWITCH, type HypervSettings } from './settings.ts'
 
 export type Rule = {
@@ -82,10 +82,55 @@ const ownAddresses = (): string[] =>
     each => each?.flatMap(({ family, internal, address }) => (family === 'IPv4' && !internal ? [address] : [])) ?? [],
   )
 
+/** Of a rule, without its place in its group, which the number of the host's addresses decides. */
+const keyOf = (direction: string, weight: number, action: string, remote: string): string =>
+  `${direction} ${Math.floor(weight / 100)} ${action} ${remote}`.toLowerCase()
+
+/**
+ * What an adapter whose rules should be these lacks, as the end of a sentence; null: nothing. `inForce`: as Hyper-V has them.
+ * A rule that closes MUST be there, and one that opens must be ours. What closes besides, or opens less, isolates all the same.
+ */
+export const holeIn = (wanted: readonly Rule[], inForce: readonly string[]): string | null => {
+  if (inForce.length === 0) return 'runs without rules'
+  const keys = new Set(wanted.map(({ direction, weight, action, remote }) => keyOf(direction, weight, action, remote)))
+  const present = new Map(
+    inForce.map(text => {
+      const [direction = '', weight = '', action = '', remote = ''] = text.split(' ')
+      return [keyOf(direction, Number(weight), action, remote), { text, action }]
+    }),
+  )
+  const missing = wanted.find(
+    ({ direction, weight, action, remote }) =>
+      action === 'Deny' && !present.has(keyOf(direction, weight, action, remote)),
+  )
+  if (missing !== undefined)
+    return `lost a rule of its port, "${missing.direction} ${missing.weight} Deny ${missing.remote}"`
+  const opening = [...present].find(([key, { action }]) => action !== 'Deny' && !keys.has(key))
+  return opening === undefined ? null : `has a rule that agent-swarm did not give it, "${opening[1].text}"`
+}
+
 /** The rules of a machine, from what its folder says of its network. Null: it has none, or they stay as they are. */
 export const rulesOf = ({ home, settings }: Pick<Context, 'home' | 'settings'>, vmId: string): Rule[] | null => {
   const owner = readOwner(home, vmId)
   return owner === null ? null : rulesFor(owner, ownAddresses(), settings)
+}
+
+/**
+ * A private address that the host got since the machine's start is closed with its range. Only one that is public, or in a range
+ * that is opened, needs a rule of its own.
+ */
+const holesOf = ({ home, settings }: Context, vmId: string, { adapters = [] }: Row): string[] => {
+  const owner = readOwner(home, vmId)
+  const opened = settings.hypervAllow.flatMap(text => parseRange(text) ?? [])
+  const exposed = ownAddresses().filter(text => {
+    const address = parseAddress(text) ?? 0
+    return !isPrivate(address) || opened.some(range => isIn(address, range))
+  })
+  const wanted = owner === null ? null : rulesFor(owner, exposed, settings)
+  return adapters.flatMap(({ rules }) => {
+    const hole = holeIn(wanted ?? [], wanted === null ? [] : rules)
+    return hole === null ? [] : [`${vmId} ${hole}`]
+  })
 }
 
 const not = (reason: string, remedy: string | null): IsolationReport => ({ isolated: false, reason, remedy })
@@ -103,16 +148,13 @@ export const isolationIn = (context: Context, host: Host): IsolationReport => {
       `the switch ${name} with NAT does not exist, and without an Administrator machines get the ${DEFAULT_SWITCH}, where they reach each other, this host and its networks`,
       makeNetworkText(name, host),
     )
-  const open = machinesIn(host).filter(
-    machine => isOurs(context, machine) && !isStopped(machine.row.state) && (machine.row.rules ?? 0) === 0,
-  )
-  if (open.length > 0)
+  const holes = machinesIn(host)
+    .filter(machine => isOurs(context, machine) && !isStopped(machine.row.state))
+    .flatMap(({ vmId, row }) => holesOf(context, vmId, row))
+  if (holes.length > 0)
     return not(
-      `${open
-        .slice(0, 5)
-        .map(({ vmId }) => vmId)
-        .join(', ')} run without rules`,
-      'Stop and start them: agent-swarm stop <TICKET>, agent-swarm start <TICKET>. On the Default Switch no machine has rules: create it again.',
+      holes.slice(0, 5).join('; '),
+      'Stop and start them, which writes the rules again: agent-swarm stop <TICKET>, agent-swarm start <TICKET>. On the Default Switch no machine has rules: create it again.',
     )
   const opened =
     hypervAllow.length === 0 ? 'private networks are closed' : `of private networks, ${hypervAllow.join(', ')}`

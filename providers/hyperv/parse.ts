@@ -17,8 +17,8 @@ const row = v.object({
   memory: count,
   assigned: count,
   addresses: texts,
-  /** Of its port, for a machine that runs. */
-  rules: v.optional(count),
+  /** Of a machine that runs, with the rules that are in force: `Outbound 200 Deny 10.0.0.0/8`. */
+  adapters: v.optional(v.array(v.object({ rules: texts }))),
 })
 export type Row = v.InferOutput<typeof row>
 

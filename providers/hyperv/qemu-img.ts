@@ -1,8 +1,8 @@
 /** qemu-img, which is not part of Windows: makes a VHDX of another disk. */
 import { closeSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
-import * as v from 'valibot'
-import { allow, explainBy, fail } from '../../src/errors.ts'
+import { type DiskInfo, explainQemuImg, readDisk } from '../../base-image/qemu-img.ts'
+import { allow, fail } from '../../src/errors.ts'
 import type { Run } from '../../src/exec.ts'
 import { FREE_DISK_SPACE } from './explain.ts'
 
@@ -11,29 +11,17 @@ const COPY_DEADLINE_MS = 30 * 60_000
 const HEAD_SECTORS = 128
 const SECTOR = 512
 
-/** qemu-img 7.2 */
-const explain = explainBy([
-  [/Could not open|No such file/, 'usage', 'Name a disk with a system: a VHDX, qcow2 or raw file.'],
-  [/No space left/, 'disk-full', FREE_DISK_SPACE, 'the disk is full'],
-])
+const explain = explainQemuImg('Name a disk with a system: a VHDX, qcow2 or raw file.', FREE_DISK_SPACE)
 
 export const doesConvert = async (run: Run): Promise<boolean> =>
   (await run('qemu-img', ['--version']).catch(allow('provider-missing'))) !== undefined
 
-const info = v.object({
-  format: v.string(),
-  'virtual-size': v.number(),
-  'actual-size': v.optional(v.number(), 0),
-  'backing-filename': v.optional(v.string()),
-  'format-specific': v.optional(v.object({ data: v.optional(v.object({ 'data-file': v.optional(v.string()) })) })),
-})
 /** Others, as vmdk, may be a text that names any file of this host. */
 const FORMATS = ['qcow2', 'raw']
 
 /** Fails without qemu-img, and for a disk that depends on another file: what that holds would be in the image. */
-export const inspect = async (run: Run, path: string): Promise<{ format: string; bytes: number; used: number }> => {
-  const doing = `reading ${path}`
-  const { stdout } = await run('qemu-img', ['info', '--output=json', path], { explain, doing }).catch(error => {
+export const inspect = async (run: Run, path: string): Promise<DiskInfo> => {
+  const read = await readDisk(run, path, { explain, doing: `reading ${path}` }).catch(error => {
     allow('provider-missing')(error)
     throw fail(
       'usage',
@@ -41,12 +29,9 @@ export const inspect = async (run: Run, path: string): Promise<{ format: string;
       'Name a VHDX file, or install QEMU for Windows and put its folder on PATH.',
     )
   })
-  const read = v.parse(info, JSON.parse(stdout))
   if (!FORMATS.includes(read.format))
     throw fail('usage', `${path} is a disk of the form ${read.format}`, 'Name a VHDX, qcow2 or raw file.')
-  if (read['backing-filename'] !== undefined || read['format-specific']?.data?.['data-file'] !== undefined)
-    throw fail('usage', `${path} depends on another image`, 'Flatten it first: qemu-img convert -O qcow2 FILE FLAT')
-  return { format: read.format, bytes: read['virtual-size'], used: read['actual-size'] }
+  return read
 }
 
 /** The first 64 KiB that a guest sees. `folder`: for a file that is made on the way. */

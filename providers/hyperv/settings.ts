@@ -1,15 +1,10 @@
 import { check, pipe, string } from 'valibot'
 import { listOf, pattern, type Setting, type SettingValues } from '../../src/schema/forms.ts'
-import { parseAddress, parseRange } from '../ipv4.ts'
+import { openedRange, parseAddress } from '../ipv4.ts'
 
 /** Windows' own switch, with DHCP. Its name is the same in every language. */
 export const DEFAULT_SWITCH = 'Default Switch'
 
-const RANGE_MESSAGE = 'is not a range of IPv4 addresses (write 10.1.0.0/16; one address is 10.1.0.5/32)'
-const range = pipe(
-  string(RANGE_MESSAGE),
-  check(text => (parseRange(text)?.bits ?? 0) >= 8, RANGE_MESSAGE),
-)
 const ADDRESS_MESSAGE = 'is not an IPv4 address'
 const address = pipe(
   string(ADDRESS_MESSAGE),
@@ -36,7 +31,7 @@ export const hypervSettings = {
   },
   hypervAllow: {
     env: 'AGENT_SWARM_HYPERV_ALLOW',
-    form: listOf(range),
+    form: listOf(openedRange),
     default: [],
     says: 'Private IPv4 ranges that machines may reach; all others are closed to them (docs/hyperv.md, Isolation). The addresses of the host stay closed.',
     example: ['10.1.0.0/16'],

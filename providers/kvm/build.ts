@@ -1,13 +1,16 @@
 /** Builds a base image: a machine is set up and sealed, its disk becomes the image, and a machine cloned from it proves it. */
-import { createHash } from 'node:crypto'
-import { createReadStream, mkdirSync, mkdtempSync, rmSync, statfsSync, statSync } from 'node:fs'
+import { rmSync, statfsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { bootMachine } from '../../base-image/build-machine.ts'
+import { duringBuild } from '../../base-image/build-note.ts'
+import { imageExists, sha256Of } from '../../base-image/image.ts'
+import { type DiskInfo, readDisk } from '../../base-image/qemu-img.ts'
 import { seedImage } from '../../base-image/seed.ts'
-import { listContents, proveGuest, sealGuest, setUpGuest } from '../../base-image/stages.ts'
+import { askProver, prepareGuest, proveMachine } from '../../base-image/stages.ts'
 import { fail } from '../../src/errors.ts'
 import type { BaseManifest, BuildBase } from '../provider.ts'
-import { inMachine, waitForMachine } from './build-machine.ts'
-import { beginBuild } from './build-note.ts'
+import { buildMachines } from './build-machine.ts'
+import { folderOf, removeOldMachines } from './build-note.ts'
 import type { Context } from './context.ts'
 import { debianDisk } from './debian-image.ts'
 import { defineMachine, volumesOf } from './definition.ts'
@@ -17,12 +20,11 @@ import { explainQemuImg, NAME_A_CLOUD_IMAGE, USE_BIOS, whyNoUefi } from './expla
 import { ensurePool, freshMac, refreshPool, withFile } from './host.ts'
 import { COPY_DEADLINE_MS, deleteVolume, imageVolumes, listImages, publishVolume } from './images.ts'
 import { openIsolator } from './isolation.ts'
-import { createMachine, deleteMachine, startMachine, stopMachine } from './machines.ts'
+import { createMachine, deleteMachine, stopMachine } from './machines.ts'
 import { ensureNetwork } from './network.ts'
 import { type Pool, parseVersions } from './parse.ts'
 import { proveIsolation } from './proof.ts'
 
-const CHECK_DEADLINE_MS = 60_000
 /** No system fits into less. */
 const SMALLEST_DISK_BYTES = 64 * 1024 ** 2
 /** What the set-up takes: in the image, on the machine's disk, and in memory. The disk has room for what is only needed meanwhile. */
@@ -48,20 +50,11 @@ type Build = {
 
 export const buildBase = async (context: Context, request: BuildBase): Promise<BaseManifest> => {
   const checked = await checkBuild(context, request)
-  const { home } = context
-  mkdirSync(join(home, 'kvm'), { recursive: true, mode: 0o700 })
-  const folder = mkdtempSync(join(home, 'kvm', 'build-'))
-  try {
-    const endBuild = await beginBuild(context, request.name, folder)
-    try {
-      const [builder, prover] = [request.newMachine(), request.newMachine()]
-      return await makeImage({ context, request, ...checked, folder, builder, prover })
-    } finally {
-      endBuild()
-    }
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-  }
+  await removeOldMachines(context)
+  return duringBuild(folderOf(context), request.name, folder => {
+    const [builder, prover] = [request.newMachine(), request.newMachine()]
+    return makeImage({ context, request, ...checked, folder, builder, prover })
+  })
 }
 
 const makeImage = async (build: Build): Promise<BaseManifest> => {
@@ -84,7 +77,7 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
       ...{
         name,
         provider: 'kvm',
-        sha256: await sha256(file),
+        sha256: await sha256Of(file),
         source,
         profile: request.setup.profile,
         contents,
@@ -119,11 +112,7 @@ const checkBuild = async (context: Context, { name, from }: BuildBase): Promise<
   await ensureNetwork(context)
   const pool = await ensurePool(context)
   if ((await listImages(context)).includes(name))
-    throw fail(
-      'already-exists',
-      `the base image ${name} already exists`,
-      'Machines may depend on it, so it is never overwritten. Choose another name: agent-swarm init-base <name> --from …',
-    )
+    throw imageExists(name, 'Machines may depend on it, so it is never overwritten.')
   return { pool, versions: versions.all }
 }
 
@@ -143,7 +132,7 @@ const prepareDisk = async (build: Build): Promise<{ disk: string; source: string
   const disk = join(folder, 'begun.qcow2')
   await convert(context, format, input, disk)
   const { diskBytes } = NEEDS[request.setup.profile]
-  if ((await sizeOf(context, disk)) < diskBytes)
+  if ((await readMade(context, disk)).bytes < diskBytes)
     await context.run('qemu-img', ['resize', '-q', '-f', 'qcow2', disk, String(diskBytes)], { explain: explainQemuImg })
   return { disk, source }
 }
@@ -154,42 +143,30 @@ const convert = (context: Context, format: string, from: string, to: string) =>
     explain: explainQemuImg,
   })
 
-/** The size that a guest sees, in bytes. */
-const sizeOf = async (context: Context, disk: string): Promise<number> => {
-  const argv = ['info', '-f', 'qcow2', '--output=json', disk]
-  const { stdout } = await context.run('qemu-img', argv, { explain: explainQemuImg })
-  return (JSON.parse(stdout) as { 'virtual-size': number })['virtual-size']
-}
+const readMade = ({ run }: Context, disk: string): Promise<DiskInfo> =>
+  readDisk(run, disk, { explain: explainQemuImg }, 'qcow2')
 
 /** Returns the disk's format, which the conversion must name: qemu-img does not trust a raw disk that a guest could have written. */
 const checkDisk = async ({ context, request, pool, folder }: Build, input: string): Promise<string> => {
-  const { stdout } = await context.run('qemu-img', ['info', '--output=json', input], { explain: explainQemuImg })
-  const info = JSON.parse(stdout) as {
-    format: string
-    'virtual-size': number
-    'actual-size': number
-    'backing-filename'?: string
-  }
-  if (info['virtual-size'] < SMALLEST_DISK_BYTES)
+  const { format, bytes, used } = await readDisk(context.run, input, { explain: explainQemuImg })
+  if (bytes < SMALLEST_DISK_BYTES)
     throw fail(
       'usage',
-      `${input} is too small to be a disk that a system boots from: it holds ${info['virtual-size']} bytes`,
+      `${input} is too small to be a disk that a system boots from: it holds ${bytes} bytes`,
       NAME_A_CLOUD_IMAGE,
     )
-  if (info['backing-filename'] !== undefined)
-    throw fail('usage', `${input} depends on another image`, 'Flatten it first: qemu-img convert -O qcow2 FILE FLAT')
   // The machine's copy and the image exist at the same time.
-  const needed = 2 * (info['actual-size'] + NEEDS[request.setup.profile].bytes)
+  const needed = 2 * (used + NEEDS[request.setup.profile].bytes)
   const { bavail, bsize } = statfsSync(folder)
   requireSpace(`building ${request.name}`, needed, { folder: context.home, available: bavail * bsize })
   requireSpace(`building ${request.name}`, needed, pool)
-  return info.format
+  return format
 }
 
 /** Boots the disk, sets the system up and seals it. Returns its packages; the machine is stopped then. */
 const setUp = async (build: Build, disk: string): Promise<string[]> => {
   const { context, request, builder, pool, versions } = build
-  const { name, setup, onPhase, guest } = request
+  const { setup, onPhase, guest } = request
   const { virsh, settings } = context
   const volume = volumesOf(builder).disk
   onPhase('boot')
@@ -213,13 +190,7 @@ const setUp = async (build: Build, disk: string): Promise<string[]> => {
     folder: pool.folder,
     isolator: await openIsolator(context),
   })
-  await startMachine(context, builder)
-  await waitForMachine(build, builder)
-  const inGuest = inMachine(build, builder)
-  await setUpGuest(inGuest, setup, { name, onPhase })
-  const contents = await listContents(inGuest, name)
-  onPhase('seal')
-  await sealGuest(inGuest, name)
+  const contents = await prepareGuest(await bootMachine(buildMachines(context), request, builder), request)
   await stopMachine(context, builder)
   return contents
 }
@@ -241,32 +212,16 @@ const prove = async (build: Build, file: string): Promise<Pick<BaseManifest, 'pr
   const { context, request, prover } = build
   const { name, setup, onPhase, guest } = request
   onPhase('prove')
-  const bytes = Math.max(statSync(file).size, await sizeOf(context, file))
+  const bytes = Math.max(statSync(file).size, (await readMade(context, file)).bytes)
   const options = {
     ...{ vmId: prover, ...NEEDS[setup.profile].size, publicKey: guest.publicKey, hostKey: guest.hostKey },
     diskGiB: Math.ceil(bytes / 1024 ** 3) + PROOF_EXTRA_GIB,
   }
   await createMachine(context, null, name, options, () => {})
-  await startMachine(context, prover)
-  await waitForMachine(build, prover)
-  const inGuest = inMachine(build, prover)
-  const ask = async (script: string): Promise<string> => {
-    const { stdout, stderr, exitCode } = await inGuest(script, { deadline: CHECK_DEADLINE_MS })
-    if (exitCode === 0) return stdout
-    throw fail('unknown', `proving ${name}: the machine answered "${(stderr || stdout).slice(-200)}"`)
-  }
-  const answer = await ask('cat /etc/machine-id && hostname')
-  if (!answer.includes(prover)) throw fail('unknown', `proving ${name}: the machine answered "${answer.slice(0, 200)}"`)
-  onPhase('verify')
-  const proof = await proveGuest(inGuest, name, setup.profile)
+  const inGuest = await bootMachine(buildMachines(context), request, prover)
+  const proof = await proveMachine(inGuest, prover, request)
   const isolator = await openIsolator(context)
-  if (isolator !== null) await proveIsolation(context, isolator, ask)
+  if (isolator !== null) await proveIsolation(context, isolator, script => askProver(inGuest, name, script))
   await deleteMachine(context, prover)
   return proof
-}
-
-const sha256 = async (path: string): Promise<string> => {
-  const hash = createHash('sha256')
-  for await (const chunk of createReadStream(path)) hash.update(chunk)
-  return hash.digest('hex')
 }

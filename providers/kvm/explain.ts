@@ -1,4 +1,5 @@
 /** What the tools of this provider print on stderr, as failure kinds and in plain words. Texts of libvirt 9.0 in the C locale, unless noted. */
+import { explainQemuImg as explainWith } from '../../base-image/qemu-img.ts'
 import { type Explain, explainBy } from '../../src/errors.ts'
 import { isSession, type KvmSettings } from './settings.ts'
 import { thisSystem } from './systems.ts'
@@ -187,10 +188,6 @@ export const explainVirsh = (settings: Pick<KvmSettings, 'kvmUri'>, system = thi
 
 export const NAME_A_CLOUD_IMAGE = 'Name a cloud image on disk: a qcow2 or raw file.'
 
-/** qemu-img 7.2 */
-export const explainQemuImg = explainBy([
-  [/Could not open|No such file/, 'usage', NAME_A_CLOUD_IMAGE],
-  [/No space left/, 'disk-full', FREE_DISK_SPACE, 'the disk is full'],
-])
+export const explainQemuImg = explainWith(NAME_A_CLOUD_IMAGE, FREE_DISK_SPACE)
 
 export const explainMmdebstrap = explainBy([[/No space left/, 'disk-full', FREE_DISK_SPACE]])

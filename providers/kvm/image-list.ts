@@ -1,11 +1,10 @@
 /** Base images with their manifests and what depends on them, and their deletion. */
 import { readFileSync } from 'node:fs'
-import * as v from 'valibot'
-import { IMAGE_NAME } from '../../src/domain.ts'
+import { failIfBuilding } from '../../base-image/build-note.ts'
+import { isImageName, MAX_MANIFEST, parseManifest } from '../../base-image/image.ts'
 import { fail } from '../../src/errors.ts'
-import { type BaseManifest, baseManifest } from '../../src/schema/machine.ts'
-import type { BaseImage } from '../provider.ts'
-import { failIfBuilding } from './build-note.ts'
+import type { BaseImage, BaseManifest } from '../provider.ts'
+import { folderOf, removeOldMachines } from './build-note.ts'
 import type { Context } from './context.ts'
 import { machineOf } from './definition.ts'
 import { ensurePool, listVolumes, withFile } from './host.ts'
@@ -13,15 +12,12 @@ import { DISK, deleteVolume, imageVolumes, MANIFEST } from './images.ts'
 import { parseBacking } from './parse.ts'
 import { type Command, inBatches } from './virsh.ts'
 
-/** Bytes. The list of packages takes 50 KiB. */
-const MAX_MANIFEST = 4 * 1024 ** 2
-
 /** Names of volumes that a machine cannot have: of images, finished or not. */
 const imageNames = (volumes: readonly string[]): string[] => [
   ...new Set(
     volumes.flatMap(volume => {
       const name = [MANIFEST, DISK].flatMap(end => (volume.endsWith(end) ? [volume.slice(0, -end.length)] : []))[0]
-      return name !== undefined && IMAGE_NAME.test(name) && !name.startsWith('as-') ? [name] : []
+      return name !== undefined && isImageName(name) ? [name] : []
     }),
   ),
 ]
@@ -49,12 +45,7 @@ const readManifest = (context: Context, name: string): Promise<BaseManifest | nu
     const { manifest } = imageVolumes(name)
     const length = ['--length', String(MAX_MANIFEST)]
     await virsh.run(['vol-download', '--pool', settings.kvmPool, manifest, path, ...length])
-    try {
-      const read = v.safeParse(baseManifest, JSON.parse(readFileSync(path, 'utf8')))
-      return read.success && read.output.name === name ? read.output : null
-    } catch {
-      return null
-    }
+    return parseManifest(readFileSync(path, 'utf8'), name)
   })
 
 /** Also what a killed build left of an image: it has no manifest. */
@@ -80,7 +71,8 @@ export const describeImages = async (context: Context): Promise<BaseImage[]> => 
 export const deleteImage = async (context: Context, name: string): Promise<void> => {
   const { image, manifest } = imageVolumes(name)
   const doing = `deleting the base image ${name}`
-  failIfBuilding(context, name, doing)
+  await removeOldMachines(context)
+  failIfBuilding(folderOf(context), name, doing)
   // libvirt reads what each disk depends on when it refreshes the pool.
   await ensurePool(context)
   const volumes = await listVolumes(context)

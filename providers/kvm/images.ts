@@ -3,8 +3,9 @@
  * an unproven image does not count.
  */
 import { statSync } from 'node:fs'
+import { checkImageName } from '../../base-image/image.ts'
 import { IMAGE_NAME } from '../../src/domain.ts'
-import { fail, unless } from '../../src/errors.ts'
+import { unless } from '../../src/errors.ts'
 import type { Context } from './context.ts'
 import { listVolumes, refreshPool, withFile } from './host.ts'
 import { volumeXml } from './libvirt-xml.ts'
@@ -15,14 +16,9 @@ export const COPY_DEADLINE_MS = 10 * 60_000
 export const MANIFEST = '.manifest.json'
 export const DISK = '.qcow2'
 
-/** The volumes of an image. Fails with `usage` for a name that an image cannot have: machines are named `as-…`. */
+/** The volumes of an image. Fails with `usage` for a name that an image cannot have. */
 export const imageVolumes = (name: string) => {
-  if (!IMAGE_NAME.test(name) || name.startsWith('as-'))
-    throw fail(
-      'usage',
-      `"${name}" is not an image name`,
-      'Use lower-case letters, digits and hyphens, at most 41, not beginning with "as-".',
-    )
+  checkImageName(name)
   return { image: `${name}${DISK}`, manifest: `${name}${MANIFEST}` }
 }
 

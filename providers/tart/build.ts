@@ -2,19 +2,19 @@
  * Builds a base image: a machine is set up and sealed, and a machine cloned from it proves it; then the first one becomes the image.
  * One that comes from a registry was set up and sealed elsewhere, and is proven here.
  */
-import { createHash } from 'node:crypto'
-import { createReadStream, statSync } from 'node:fs'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { listContents, proveGuest, sealGuest, setUpGuest } from '../../base-image/stages.ts'
+import { type BuildMachines, bootMachine } from '../../base-image/build-machine.ts'
+import { duringBuild } from '../../base-image/build-note.ts'
+import { sha256Of } from '../../base-image/image.ts'
+import { listContents, proveMachine, sealGuest, setUpGuest } from '../../base-image/stages.ts'
 import { fail } from '../../src/errors.ts'
 import type { BaseManifest, BuildBase, CreateOptions, TakeBase } from '../provider.ts'
-import { type Building, inMachine, waitForMachine } from './build-machine.ts'
-import { beginBuild } from './build-note.ts'
-import { type Context, cloneVm, machineName, runTart, vmFile } from './context.ts'
+import { type Context, cloneVm, machineName, outputFile, rootOf, runTart, vmFile } from './context.ts'
 import { rawDisk } from './disk-source.ts'
 import { publishImage, requireNoImage } from './images.ts'
-import { createMachine, deleteMachine, setArguments } from './machines.ts'
+import { createMachine, deleteMachine, setArguments, sshInfo } from './machines.ts'
 import { diskBytes } from './recover.ts'
 import { startMachine, stopMachine } from './running.ts'
 import { writeSeed } from './seed.ts'
@@ -27,13 +27,17 @@ const NEEDS = {
 }
 /** Added to the image's size, for the disk of the machine that proves it. */
 const PROOF_EXTRA_GIB = 2
-const CHECK_DEADLINE_MS = 60_000
+/** Lines of what `tart run` printed that a failure quotes. */
+const QUOTED_LINES = 5
 
-type Build = Building & {
+type Build = {
+  context: Context
   request: BuildBase | TakeBase
   /** The machine that becomes the image, and the one that proves it. */
   builder: string
   prover: string
+  /** Files of the build. */
+  folder: string
 }
 
 /** Runs a build, and removes its machines. What became the image has another name then. */
@@ -43,24 +47,34 @@ const withMachines = async (
   work: (build: Build) => Promise<BaseManifest>,
 ): Promise<BaseManifest> => {
   await requireNoImage(context, request.name)
-  const end = beginBuild(context, request.name)
-  try {
-    const build = { context, request, builder: request.newMachine(), prover: request.newMachine() }
+  return duringBuild(rootOf(context), request.name, async folder => {
+    const build = { context, request, builder: request.newMachine(), prover: request.newMachine(), folder }
     try {
       return await work(build)
     } finally {
       for (const machine of [build.builder, build.prover]) await deleteMachine(context, machine)
     }
-  } finally {
-    end()
-  }
+  })
 }
 
-/** Boots a VM with the build's own keys, and waits until it answers. */
-const boot = async (build: Build, vmId: string): Promise<void> => {
-  await startMachine(build.context, vmId)
-  await waitForMachine(build, vmId)
+const printedText = (context: Context, vmId: string): string => {
+  const file = outputFile(context, vmId)
+  const lines = existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').slice(-QUOTED_LINES) : []
+  return lines.join('').trim() === '' ? '' : `. tart run printed:\n${lines.map(line => `  ${line}`).join('\n')}`
 }
+
+const WHAT_AN_IMAGE_NEEDS =
+  'An image must be for arm64, boot with EFI, and start cloud-init (with its NoCloud source) and an SSH server. The images of Cirrus Labs ignore every seed, so they cannot be used.'
+
+const buildMachines = (context: Context): BuildMachines => ({
+  start: vmId => startMachine(context, vmId),
+  sshInfo: vmId => sshInfo(context, vmId),
+  bootDeadline: 10 * 60_000,
+  pollMs: 1_000,
+  noAnswer: WHAT_AN_IMAGE_NEEDS,
+  noEnd: { what: 'did not end its work, or did not answer any more,', remedy: WHAT_AN_IMAGE_NEEDS },
+  lastWords: vmId => printedText(context, vmId),
+})
 
 const writeBuildSeed = ({ context, request: { guest } }: Build, vmId: string): Promise<void> =>
   writeSeed(context, vmId, { publicKey: guest.publicKey, hostKey: guest.hostKey })
@@ -92,13 +106,8 @@ const prove = async (build: Build): Promise<Pick<BaseManifest, 'contents' | 'pro
     diskGiB: Math.ceil(size / GIB) + PROOF_EXTRA_GIB,
   }
   await createMachine(context, null, { vm: image }, options, () => {})
-  await boot(build, prover)
-  const inGuest = inMachine(build, prover)
-  const { stdout, stderr, exitCode } = await inGuest('hostname', { deadline: CHECK_DEADLINE_MS })
-  if (exitCode !== 0 || !stdout.includes(prover))
-    throw fail('unknown', `proving ${name}: the machine answered "${(stderr || stdout).slice(-200)}"`)
-  onPhase('verify')
-  const proof = await proveGuest(inGuest, name, setup.profile)
+  const inGuest = await bootMachine(buildMachines(context), request, prover)
+  const proof = await proveMachine(inGuest, prover, request)
   return { contents: await listContents(inGuest, name), ...proof }
 }
 
@@ -112,7 +121,7 @@ const publish = async (
   request.onPhase('image')
   const vm = machineName(context, builder)
   const manifest: BaseManifest = {
-    ...{ name, provider: 'tart', sha256: await sha256(vmFile(context, vm, 'disk.img')), source },
+    ...{ name, provider: 'tart', sha256: await sha256Of(vmFile(context, vm, 'disk.img')), source },
     ...{ profile: setup.profile, ...proof, homeId: context.homeId },
     ...{ createdAt: new Date().toISOString(), sizeBytes: diskBytes(context, vm) },
   }
@@ -130,25 +139,18 @@ export const buildBase = async (context: Context, request: BuildBase): Promise<B
     )
   return withMachines(context, request, async build => {
     const { builder } = build
-    const root = join(context.home, 'tart')
-    await mkdir(root, { recursive: true, mode: 0o700 })
-    const folder = await mkdtemp(join(root, 'build-'))
-    try {
-      const { path, source } = await from.open()
-      onPhase('convert')
-      await makeBuilder(build, await rawDisk(context, path, join(folder, 'disk.img')))
-      await rm(folder, { recursive: true, force: true })
-      onPhase('boot')
-      await boot(build, builder)
-      const inGuest = inMachine(build, builder)
-      await setUpGuest(inGuest, setup, { name, onPhase })
-      onPhase('seal')
-      await sealGuest(inGuest, name)
-      await stopMachine(context, builder)
-      return await publish(build, source, await prove(build))
-    } finally {
-      await rm(folder, { recursive: true, force: true })
-    }
+    const { path, source } = await from.open()
+    onPhase('convert')
+    const raw = join(build.folder, 'disk.img')
+    await makeBuilder(build, await rawDisk(context, path, raw))
+    await rm(raw, { force: true })
+    onPhase('boot')
+    const inGuest = await bootMachine(buildMachines(context), request, builder)
+    await setUpGuest(inGuest, setup, { name, onPhase })
+    onPhase('seal')
+    await sealGuest(inGuest, name)
+    await stopMachine(context, builder)
+    return publish(build, source, await prove(build))
   })
 }
 
@@ -160,9 +162,3 @@ export const takeBase = (context: Context, request: TakeBase): Promise<BaseManif
     await cloneVm(context, reference, machineName(context, build.builder), `taking ${name} from ${reference}`)
     return publish(build, `oci:${reference}`, await prove(build))
   })
-
-const sha256 = async (path: string): Promise<string> => {
-  const hash = createHash('sha256')
-  for await (const chunk of createReadStream(path)) hash.update(chunk)
-  return hash.digest('hex')
-}

@@ -180,7 +180,8 @@ export const machineName = ({ homeId }: Context, vmId: string): string =>
 
 // ── Our own files ──
 
-export const folderOf = ({ home }: Pick<Context, 'home'>, id: string): string => join(home, 'tart', 'machines', id)
+export const rootOf = ({ home }: Pick<Context, 'home'>): string => join(home, 'tart')
+export const folderOf = (context: Pick<Context, 'home'>, id: string): string => join(rootOf(context), 'machines', id)
 export const seedFile = (context: Pick<Context, 'home'>, id: string): string => join(folderOf(context, id), 'seed.iso')
 /** What `tart run` prints. */
 export const outputFile = (context: Pick<Context, 'home'>, id: string): string => join(folderOf(context, id), 'run.log')

@@ -1,7 +1,7 @@
 /** The cloud image that a build begins with, as a raw disk. */
 import { open, stat } from 'node:fs/promises'
 import { basename } from 'node:path'
-import * as v from 'valibot'
+import { readDisk } from '../../base-image/qemu-img.ts'
 import { fail } from '../../src/errors.ts'
 import { COPY_DEADLINE_MS, type Context } from './context.ts'
 import { explainQemuImg, NAME_AN_IMAGE } from './explain.ts'
@@ -26,15 +26,6 @@ const readStart = async (path: string): Promise<Buffer> => {
   }
 }
 
-const imageInfo = v.object({ 'backing-filename': v.optional(v.string()) })
-
-/** A backing file may name any file of this host. */
-const requireWhole = async ({ run }: Context, path: string): Promise<void> => {
-  const { stdout } = await run('qemu-img', ['info', '-f', 'qcow2', '--output=json', path], { explain: explainQemuImg })
-  if (v.parse(v.pipe(v.string(), v.parseJson(), imageInfo), stdout)['backing-filename'] !== undefined)
-    throw fail('usage', `${path} depends on another image`, 'Flatten it first: qemu-img convert -O qcow2 FILE FLAT')
-}
-
 /** Returns a raw disk: the file itself, or what is made of it at `raw`. */
 export const rawDisk = async (
   context: Context,
@@ -46,7 +37,7 @@ export const rawDisk = async (
   const start = await readStart(path)
   let disk = path
   if (start.subarray(0, QCOW2.length).equals(QCOW2)) {
-    await requireWhole(context, path)
+    await readDisk(context.run, path, { explain: explainQemuImg }, 'qcow2')
     await context.run('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', path, raw], {
       ...{ deadline: COPY_DEADLINE_MS, explain: explainQemuImg },
     })

@@ -3,6 +3,7 @@
  * swift-argument-parser's MessageInfo.swift). Errors of macOS' frameworks are in the system's language, so whether something
  * exists or runs is asked of the list instead.
  */
+import { explainQemuImg as explainWith } from '../../base-image/qemu-img.ts'
 import { explainBy } from '../../src/errors.ts'
 
 export const INSTALL_TART = 'Install Tart: brew install openai/tools/tart'
@@ -75,8 +76,4 @@ export const explainTart = explainBy([
 export const NAME_AN_IMAGE =
   'Name a cloud image for arm64, as qcow2 or raw, that boots with EFI and has cloud-init: --from FILE'
 
-/** qemu-img 7.2 */
-export const explainQemuImg = explainBy([
-  [/Could not open|No such file/, 'usage', NAME_AN_IMAGE],
-  [/No space left/, 'disk-full', FREE_DISK_SPACE, 'the disk is full'],
-])
+export const explainQemuImg = explainWith(NAME_AN_IMAGE, FREE_DISK_SPACE)

@@ -5,36 +5,23 @@
 import { rmSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import * as v from 'valibot'
-import { IMAGE_NAME } from '../../src/domain.ts'
+import { failIfBuilding } from '../../base-image/build-note.ts'
+import { checkImageName, imageExists, parseManifest } from '../../base-image/image.ts'
 import { fail } from '../../src/errors.ts'
 import { writeFileAtomic } from '../../src/files.ts'
-import { type BaseManifest, baseManifest } from '../../src/schema/machine.ts'
-import type { BaseImage } from '../provider.ts'
-import { failIfBuilding } from './build-note.ts'
-import { type Context, deleteVms, listAll, ofKind, renameVm } from './context.ts'
+import type { BaseImage, BaseManifest } from '../provider.ts'
+import { type Context, deleteVms, listAll, ofKind, renameVm, rootOf } from './context.ts'
 import { readIfThere } from './machines.ts'
 import { vmName } from './marks.ts'
 
-/** Fails with `usage` for a name that an image cannot have: machines are named `as-…`. */
-const imageVm = ({ homeId }: Pick<Context, 'homeId'>, name: string): string => {
-  if (!IMAGE_NAME.test(name) || name.startsWith('as-'))
-    throw fail(
-      'usage',
-      `"${name}" is not an image name`,
-      'Use lower-case letters, digits and hyphens, at most 41, not beginning with "as-".',
-    )
-  return vmName({ kind: 'image', name, home: homeId })
-}
+const imageVm = ({ homeId }: Pick<Context, 'homeId'>, name: string): string =>
+  vmName({ kind: 'image', name: checkImageName(name), home: homeId })
 
 const manifestFile = ({ home }: Pick<Context, 'home'>, name: string): string =>
-  join(home, 'tart', 'images', `${name}.json`)
+  join(rootOf({ home }), 'images', `${name}.json`)
 
-const readManifest = (context: Context, name: string): BaseManifest | null => {
-  const text = readIfThere(manifestFile(context, name))
-  const read = v.safeParse(v.pipe(v.string(), v.parseJson(), baseManifest), text)
-  return read.success && read.output.name === name ? read.output : null
-}
+const readManifest = (context: Context, name: string): BaseManifest | null =>
+  parseManifest(readIfThere(manifestFile(context, name)) ?? '', name)
 
 export const listImages = async (context: Context): Promise<string[]> =>
   ofKind(await listAll(context), 'image')
@@ -47,11 +34,7 @@ export const describeImages = async (context: Context): Promise<BaseImage[]> =>
 export const requireNoImage = async (context: Context, name: string): Promise<void> => {
   const vm = imageVm(context, name)
   if ((await listAll(context, `building ${name}`)).some(each => each.name === vm))
-    throw fail(
-      'already-exists',
-      `the base image ${name} already exists`,
-      'It is never overwritten. Choose another name: agent-swarm init-base <name> --from …',
-    )
+    throw imageExists(name, 'It is never overwritten.')
 }
 
 /** Makes a proven machine the image. */
@@ -67,7 +50,7 @@ export const publishImage = async (context: Context, machine: string, manifest: 
 export const deleteImage = async (context: Context, name: string): Promise<void> => {
   const vm = imageVm(context, name)
   const doing = `deleting the base image ${name}`
-  failIfBuilding(context, name, doing)
+  failIfBuilding(rootOf(context), name, doing)
   const image = (await listAll(context, doing)).find(each => each.name === vm)
   if (image === undefined) throw fail('no-such-image', `${doing}: it does not exist`)
   if (image.state === 'running')

@@ -31,7 +31,7 @@ export type CheckpointMark = Owned & {
   wasRunning: boolean
 }
 type NewMark = Owned & { kind: 'new' }
-/** `name` is the image's, without anything of ours. */
+/** `name`: the image's own name, without our prefix and the home. */
 type ImageMark = { kind: 'image'; name: string; home: string }
 export type MachinePart = MachineMark | CheckpointMark | NewMark
 export type Mark = MachinePart | ImageMark

@@ -57,7 +57,7 @@ const watchStart = async (context: Context, { name, mark }: Machine, pid: number
     const now = await isRunning(context, name)
     const elapsed = performance.now() - begun
     if ((wasRunning && !now) || !isProcessAlive(pid)) {
-      // Another process of ours may have started it at the same time.
+      // Another agent-swarm process may have started it at the same time.
       if (await isRunning(context, name)) return
       throw explainTart(doing, outputOf(context, mark.vmId) || 'tart run ended without a message')
     }

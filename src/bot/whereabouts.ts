@@ -3,10 +3,11 @@ import type { Ticket } from '../domain.ts'
 import type { Whereabouts } from '../schema/runner-protocol.ts'
 import type { Store } from '../store/port.ts'
 
-/** Null: no runner has reported one, or it is gone. */
+/** `asker`: the runner that asks; null when it is unknown. Null: no runner has reported one, or it is gone. */
 export const whereIs = async (
   { tickets, runners, runnerTokens }: Pick<Store, 'tickets' | 'runners' | 'runnerTokens'>,
   named: Ticket,
+  asker: string | null,
 ): Promise<Whereabouts | null> => {
   const ticket = await tickets.current(named)
   const known = await runners.environment(ticket)
@@ -15,5 +16,13 @@ export const whereIs = async (
   const host = (await runners.list()).find(({ id }) => id === runnerId)?.host ?? null
   const name = (await runnerTokens.list()).find(({ id }) => id === runnerId)?.name ?? null
   const { provider, status } = environment
-  return { ticket, provider, status, runner: name, host, heardAt: new Date(heardAt).toISOString() }
+  return {
+    ticket,
+    provider,
+    status,
+    runner: name,
+    host,
+    heardAt: new Date(heardAt).toISOString(),
+    yours: asker === null ? null : runnerId === asker,
+  }
 }

@@ -14,6 +14,7 @@ import type { Change } from './change-kinds.ts'
 import type { Output } from './json.ts'
 import { type Invocation, print, printFailure, printJson, printNote } from './terminal/output.ts'
 import { openProgress, type ProgressView, UNDOING } from './terminal/progress.ts'
+import { openElsewhere, whereabouts } from './whereabouts.ts'
 import { withRunnerContext } from './with-context.ts'
 
 /** Who types the commands. */
@@ -43,7 +44,7 @@ const withHint = async (
   if (outcome.result === 'done' || outcome.environment !== null) return outcome
   const { nearestTicket, withHints } = await import('./known.ts')
   if (outcome.result === 'failed') return { ...outcome, failure: await withHints(env, outcome.failure, ticket) }
-  const { where } = await (await import('./whereabouts.ts')).whereabouts(config, ticket)
+  const { where } = await whereabouts(config, ticket)
   if (where !== null) return { ...outcome, reason: `${outcome.reason} here. ${where}` }
   const near = await nearestTicket(env, ticket)
   return near === null ? outcome : { ...outcome, reason: `${outcome.reason}. Did you mean ${near}?` }
@@ -197,10 +198,17 @@ const changeOne = async (
   context: RunnerContext,
   change: Change,
   progress: ProgressView | null,
+  elsewhere: ReturnType<typeof openElsewhere>,
 ): Promise<Shown> => {
+  const { kind, ticket } = change
+  const failure = kind === 'create' && context.registry.environment(ticket) === null ? await elsewhere(ticket) : null
+  if (failure !== null) {
+    progress?.end(false)
+    return { ticket, result: 'failed', failure, environment: null }
+  }
   if (progress === null) return planOrDetach(invocation, context, change)
   const outcome = await perform(context, invocation, change, progress)
-  return { ticket: change.ticket, ...(await withHint(invocation.terminal.env, context.config, change.ticket, outcome)) }
+  return { ticket, ...(await withHint(invocation.terminal.env, context.config, ticket, outcome)) }
 }
 
 /** Shows a result to people as soon as it is there. */
@@ -224,6 +232,7 @@ export const runChanges = async (
     invocation,
     async context => {
       const all: Shown[] = []
+      const elsewhere = openElsewhere(context.config, note)
       for (const one of typed) {
         const change = { ...one, ticket: resolveTicket(context, one.ticket) }
         const { ticket } = change
@@ -231,7 +240,7 @@ export const runChanges = async (
         if (isList && !invocation.quiet) progress?.note(`${ticket}:`)
         let shown: Shown
         try {
-          shown = await changeOne(invocation, context, change, progress)
+          shown = await changeOne(invocation, context, change, progress, elsewhere)
         } catch (error) {
           progress?.end(false)
           if (!isList) throw error

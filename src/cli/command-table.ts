@@ -57,7 +57,7 @@ const machineCommands = {
     arguments: [tickets],
     summary: 'Create the machine of a ticket, and wait until SSH answers.',
     details:
-      "The project is cloned into it, on the ticket's branch, set up and started (docs/projects.md). Again on a machine whose project is not complete, it goes on.",
+      "The project is cloned into it, on the ticket's branch, set up and started (docs/projects.md). Again on a machine whose project is not complete, it goes on. Where there is a bot, a ticket whose machine is on another host is refused.",
     example: 'agent-swarm create DROP-2100',
     options: {
       provider,

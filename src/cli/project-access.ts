@@ -35,7 +35,7 @@ const appToken = async ({ home }: RunnerContext, settings: AppSettings, repo: st
   }
 }
 
-/** The bot gives tokens for machines that it knows of, so it is told of this one first. */
+/** The bot gives tokens for machines that it knows of, so it learns of this one first. */
 const tokensOfBot = (context: RunnerContext, bot: { url: string; token: string }, signal: AbortSignal): TokenSource => {
   const client = openBotClient({ ...bot, log: openLog('silent') })
   const tokens = botTokens(client, { runnerId: context.registry.runnerId(), botUrl: bot.url }, signal)

@@ -4,6 +4,7 @@ import * as v from 'valibot'
 import type { Config } from '../config/config.ts'
 import { registryFile, storeFile } from '../config/home.ts'
 import { isEnvironmentKey, type Ticket } from '../domain.ts'
+import { fail } from '../errors.ts'
 import { isViaHost } from '../runner/ssh/via.ts'
 import type { Failure } from '../schema/failure.ts'
 import { type Whereabouts, whereResponse } from '../schema/runner-protocol.ts'
@@ -12,27 +13,33 @@ import { stripControls, type Terminal } from './terminal/output.ts'
 /** A person waits for the failure of their command. */
 const DEADLINE_MS = 5_000
 
+const ownRunnerId = async (home: string): Promise<string> => {
+  const { openRegistry } = await import('../registry/registry.ts')
+  const registry = openRegistry(registryFile(home))
+  try {
+    return registry.runnerId()
+  } finally {
+    registry.close()
+  }
+}
+
 const askHere = async (config: Config, ticket: Ticket): Promise<Whereabouts | null> => {
   const { openInbox } = await import('./inbox.ts')
+  const asker = await ownRunnerId(config.home)
   const inbox = await openInbox(config)
   try {
-    return await inbox.ask({ ask: 'where', ticket })
+    return await inbox.ask({ ask: 'where', ticket, asker })
   } finally {
     await inbox.close()
   }
 }
 
 const askBot = async (home: string, url: string, token: string, ticket: Ticket): Promise<Whereabouts | null> => {
-  const [{ send }, { openRegistry }] = await Promise.all([
-    import('../runner/bot-client.ts'),
-    import('../registry/registry.ts'),
-  ])
-  const registry = openRegistry(registryFile(home))
-  const runnerId = registry.runnerId()
-  registry.close()
+  const [{ refusal, send }, runnerId] = await Promise.all([import('../runner/bot-client.ts'), ownRunnerId(home)])
   const options = { signal: new AbortController().signal, deadlineMs: DEADLINE_MS }
-  const { ok, text } = await send({ url, token }, 'where', { runnerId, ticket }, options)
-  return ok ? v.parse(v.pipe(v.string(), v.parseJson(), whereResponse), text).machine : null
+  const { status, ok, text } = await send({ url, token }, 'where', { runnerId, ticket }, options)
+  if (!ok) throw refusal('where', status, text)
+  return v.parse(v.pipe(v.string(), v.parseJson(), whereResponse), text).machine
 }
 
 /** `unasked`: there is a bot, and it could not be asked. */
@@ -54,19 +61,38 @@ const sentenceOf = ({ ticket, provider, status, runner, host, heardAt }: Whereab
   return `${ticket} has its machine on ${provider}, on the host ${stripControls(host ?? 'of a runner without a name')}${name}: ${status}, as of ${heardAt}`
 }
 
+const wayTo = ({ ticket, host }: Whereabouts): string => {
+  // A runner tells its own name, and a person may paste the line.
+  const via = host !== null && isViaHost(host) ? host : 'HOST'
+  return `Run the command there, or log in through that host: agent-swarm ssh --via ${via} ${ticket}`
+}
+
+/**
+ * Whether another runner has the ticket's machine, where a ticket stays until it is deleted: then why none is made here. A bot that
+ * cannot be asked is warned of, and not asked again.
+ */
+export const openElsewhere = (config: Config, warn: (text: string) => void) => {
+  let isAway = false
+  return async (ticket: Ticket): Promise<Failure | null> => {
+    if (isAway) return null
+    const { machine, unasked } = await ask(config, ticket)
+    if (unasked) {
+      isAway = true
+      warn(`The bot could not be asked whether another host has the machine of ${ticket}: creating it all the same.`)
+    }
+    // The bot may not know yet that this host deleted it.
+    if (machine === null || machine.yours !== false) return null
+    const forget = 'If that host is gone for good, on the host of the bot: agent-swarm bot runner forget NAME'
+    return fail('refused', `creating ${ticket}: ${sentenceOf(machine)}`, `${wayTo(machine)}\n${forget}`).failure
+  }
+}
+
 /** `where`: the machine, in one sentence without a full stop; null when nobody knows one. `wayOn`: what to do now; null: nothing. */
 export type Hint = { where: string | null; wayOn: string | null }
 
 export const whereabouts = async (config: Config, ticket: Ticket): Promise<Hint> => {
   const { machine, unasked } = await ask(config, ticket)
-  if (machine !== null) {
-    // A runner tells its own name, and a person may paste the line.
-    const via = machine.host !== null && isViaHost(machine.host) ? machine.host : 'HOST'
-    return {
-      where: sentenceOf(machine),
-      wayOn: `Run the command there, or log in through that host: agent-swarm ssh --via ${via} ${machine.ticket}`,
-    }
-  }
+  if (machine !== null) return { where: sentenceOf(machine), wayOn: wayTo(machine) }
   const how = `If another host has it: agent-swarm ssh --via HOST ${ticket}; or comment "/swarm status" on its ticket to find out.`
   return { where: null, wayOn: unasked ? `The bot could not be asked where it is. ${how}` : null }
 }

@@ -198,12 +198,31 @@ const stateOf = (row: EnvironmentRow, vm: VmInfo | undefined): Pick<EnvironmentR
   }
 }
 
-/** What one hypervisor had, beside the rows that the registry had just before. */
-export type Seen = { at: Date; rows: ReadonlyMap<Ticket, EnvironmentRow>; vms: ReadonlyMap<string, VmInfo> }
+/** What one hypervisor had, beside the rows that the registry had just before. `endings`: of machines that it has no more. */
+export type Seen = {
+  at: Date
+  rows: ReadonlyMap<Ticket, EnvironmentRow>
+  vms: ReadonlyMap<string, VmInfo>
+  endings: ReadonlyMap<string, string>
+}
+
+/** What a hypervisor has, and how those ended that it has no more: asked at one time. */
+export const listWithEndings = async (
+  provider: Provider,
+): Promise<{ vms: readonly VmInfo[]; endings: ReadonlyMap<string, string> }> => {
+  const [vms, endings = new Map<string, string>()] = await Promise.all([provider.listVms(), provider.endings?.()])
+  return { vms, endings }
+}
 
 /** `vm`: null when the hypervisor was not asked, undefined when it has none. */
-type SeenState = { state: ReturnType<typeof stateOf> | null; vm: VmInfo | null | undefined; paused: string | null }
-export const UNSEEN: SeenState = { state: null, vm: null, paused: null }
+type SeenState = {
+  state: ReturnType<typeof stateOf> | null
+  vm: VmInfo | null | undefined
+  paused: string | null
+  /** What the hypervisor did, or does, by itself. */
+  byItself: Pick<Environment, 'interruption' | 'ending'>
+}
+export const UNSEEN: SeenState = { state: null, vm: null, paused: null, byItself: {} }
 
 /**
  * A row, as the hypervisor had it. A row that changed meanwhile, for example because its create ended, is newer than that. `seen`
@@ -214,7 +233,13 @@ export const seenState = (row: EnvironmentRow, seen: Seen | null): SeenState => 
   const vm = seen?.vms.get(row.vmId)
   const isNewer = before === undefined || row.vmId !== before.vmId || row.status !== before.status
   const paused = vm?.paused ?? null
-  return seen === null || isNewer ? { ...UNSEEN, paused } : { state: stateOf(row, vm), vm, paused }
+  if (seen === null || isNewer) return { ...UNSEEN, paused }
+  const [state, ending] = [stateOf(row, vm), vm === undefined ? seen.endings.get(row.vmId) : undefined]
+  const byItself = {
+    ...(vm?.interruption === undefined ? {} : { interruption: vm.interruption }),
+    ...(state.status === 'lost' && ending !== undefined ? { ending } : {}),
+  }
+  return { state, vm, paused, byItself }
 }
 
 /** Rows, and what is needed to report them: read at one time. */
@@ -223,10 +248,11 @@ export const openReport = ({ registry }: Pick<RunnerContext, 'registry'>) => {
   const projects = registry.projectsByTicket()
   const agents = registry.agentReports()
   const idleness = registry.idlenessByTicket()
-  return (row: EnvironmentRow, { state, vm }: SeenState) => ({
+  return (row: EnvironmentRow, { state, vm, byItself }: SeenState) => ({
     ...reported(row),
     ...workOf(registry, row.ticket, projects, agents),
     ...state,
+    ...byItself,
     ...idleOf(state?.status ?? row.status, idleness.get(row.ticket), vm),
     checkpoints: checkpoints.get(row.ticket) ?? [],
   })
@@ -255,11 +281,11 @@ export const listEnvironments = async (context: RunnerContext, { usage }: { usag
       [...new Set(rows.map(row => row.provider))].map(async name => {
         try {
           const provider = await context.provider(name)
-          const [vms, usages, prices] = await Promise.all([
-            provider.listVms(),
+          const [{ vms, endings }, usages, prices] = await Promise.all([
+            listWithEndings(provider),
             ...(usage ? ([provider.usage?.(), provider.prices?.()] as const) : ([undefined, undefined] as const)),
           ])
-          const seen: Seen = { at, rows: rowOf, vms: new Map(vms.map(vm => [vm.vmId, vm])) }
+          const seen: Seen = { at, rows: rowOf, vms: new Map(vms.map(vm => [vm.vmId, vm])), endings }
           return [name, { seen, usages, prices }] as const
         } catch (error) {
           unread.push({ provider: name, message: failureOf(error, `listing the machines of ${name}`).message })

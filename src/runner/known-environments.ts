@@ -2,12 +2,11 @@
  * What this runner knows of its environments without asking anybody: the registry's rows, and what the hypervisors had when they
  * were last asked. They are asked in the background, so that one that hangs delays nothing.
  */
-import type { VmInfo } from '../../providers/provider.ts'
 import type { ProviderName, Ticket } from '../domain.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { ManualOperation } from '../schema/runner-protocol.ts'
 import { MAX_MANUAL_OPERATIONS } from '../schema/runner-protocol.ts'
-import { openReport, type RunnerContext, type Seen, seenState, UNSEEN } from './context.ts'
+import { listWithEndings, openReport, type RunnerContext, type Seen, seenState, UNSEEN } from './context.ts'
 
 /** The registry just before a hypervisor is asked. `busy`: an operation works on the machine. */
 export type Before = Pick<Seen, 'at' | 'rows'> & { busy: ReadonlySet<Ticket>; startedAt: number }
@@ -26,10 +25,12 @@ export type Known = {
   isSettled: (environment: Environment) => boolean
 }
 
+type Listed = Awaited<ReturnType<typeof listWithEndings>>
+
 /** `onNews`: a hypervisor answered. */
 export const openKnown = (context: RunnerContext, onNews: () => void, ending: AbortSignal) => {
   const { registry, clock } = context
-  const seen = new Map<ProviderName, Before & Pick<Seen, 'vms'>>()
+  const seen = new Map<ProviderName, Before & Pick<Seen, 'vms' | 'endings'>>()
   /** Looks that are under way, and those that are due once more then. */
   const looks = new Map<ProviderName, Promise<void>>()
   const again = new Set<ProviderName>()
@@ -38,11 +39,11 @@ export const openKnown = (context: RunnerContext, onNews: () => void, ending: Ab
   let [isWritten, isSeen] = [true, false]
   let writtenAt = performance.now()
 
-  const observe = (name: ProviderName, { busy, ...before }: Before, vms: readonly VmInfo[]): void => {
+  const observe = (name: ProviderName, { busy, ...before }: Before, { vms, endings }: Listed): void => {
     const newest = seen.get(name)
     if (newest !== undefined && newest.startedAt > before.startedAt) return
     const all = new Set([...busy, ...registry.openOperations().map(({ ticket }) => ticket)])
-    seen.set(name, { ...before, busy: all, vms: new Map(vms.map(vm => [vm.vmId, vm])) })
+    seen.set(name, { ...before, busy: all, vms: new Map(vms.map(vm => [vm.vmId, vm])), endings })
     isSeen = true
     onNews()
   }
@@ -50,7 +51,7 @@ export const openKnown = (context: RunnerContext, onNews: () => void, ending: Ab
     again.delete(name)
     try {
       const before = beforeLook(context)
-      observe(name, before, await (await context.provider(name)).listVms())
+      observe(name, before, await listWithEndings(await context.provider(name)))
     } catch {
       // The reconciler asks it again and again, and tells of it.
     }

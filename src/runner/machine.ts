@@ -9,7 +9,7 @@ import { type Target, throwIfCancelled } from './operation.ts'
 import { unsavedWorkScript } from './rescue/scripts.ts'
 import { isNothingUnsaved, parseUnsavedWork, type UnsavedWorkReport } from './rescue/unsaved-work.ts'
 import { putGuestFiles, runInGuest, waitForGuest } from './ssh/guest.ts'
-import { forgetHostKey, loginKey, pinnedHostKey } from './ssh/keys.ts'
+import { forgetHostKey, forgetPrivateHalf, hostKeyOfCreate, loginKey } from './ssh/keys.ts'
 import { putPeopleKeys } from './ssh/people-keys.ts'
 
 /** The script searches all home directories of the machine for repositories. */
@@ -23,7 +23,7 @@ const CREATING_DEADLINE_MS = 5 * 60_000
 export const observe = async (
   provider: Provider,
   row: EnvironmentRow,
-): Promise<Exclude<Observed, 'stuck' | 'held'>> => {
+): Promise<Exclude<Observed, 'stuck' | 'held' | 'taken'>> => {
   try {
     return await provider.status(row.vmId)
   } catch (error) {
@@ -73,7 +73,7 @@ const take = {
     const { ticket, vmId, baseImage } = row
     const [publicKey, hostKey] = await Promise.all([
       loginKey(context.run, context.home),
-      pinnedHostKey(context.run, context.home, vmId),
+      hostKeyOfCreate(context.run, context.home, vmId),
     ])
     await provider.createVm(ticket, baseImage, { vmId, ...size, publicKey, hostKey }, caller.onPhase)
   },
@@ -159,6 +159,7 @@ export const waitUntilReady = async (
   // From here on people may work in it: a create is no longer undone.
   context.registry.setAddress(row.ticket, answered?.ssh ?? null)
   context.registry.setStatus(row.ticket, 'running')
+  forgetPrivateHalf(context.home, row.vmId)
   await throwIfCancelled(target)
   /** The machine is of use without it. */
   const unlessItFails = (work: Promise<void>, what: string) =>

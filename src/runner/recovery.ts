@@ -89,7 +89,7 @@ export const recoverAll = async (
 ): Promise<Unrecovered[]> => {
   const { registry, home, clock } = context
   removeUnfinished(home)
-  sweepKeys(home)
+  sweepKeys(home, vmId => registry.environments().some(row => row.vmId === vmId && row.status === 'creating'))
   if (existsSync(join(home, 'rescued'))) {
     const { sweepRescues } = await import('./rescue/list.ts')
     await sweepRescues(home, (ticket, work) => ifUnlocked(home, ticket, work))

@@ -133,7 +133,7 @@ export const startRunner = async (
   ]
   const linked = { ...context, projectAccess: linkAccess(links, gateway, context.config) }
   const onLook = ({ before, listings }: Listings) => {
-    for (const [name, { vms }] of listings) heartbeat.observe(name, before, vms)
+    for (const [name, listing] of listings) heartbeat.observe(name, before, listing)
   }
   const reconciler = openReconciler(linked, { log, onChange: onEnded, onLook })
   const sweeping = setInterval(() => {

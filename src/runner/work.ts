@@ -19,7 +19,7 @@ import { withCommandLog } from './command-log.ts'
 import type { RunnerContext } from './context.ts'
 import { execute, WAITING_PHASE } from './executor.ts'
 
-/** What has lasted longer is told where people look. Milliseconds. */
+/** Work that has lasted longer is reported where people look. Milliseconds. */
 const LONG_MS = 30_000
 
 /** The phase, with the command that it has waited for too long, or the lock. */

@@ -150,6 +150,21 @@ const idleReport = v.pipe(
 )
 export type IdleReport = v.InferOutput<typeof idleReport>
 
+/** A hypervisor that takes machines back by itself: Spot of AWS. */
+const interruption = v.pipe(
+  v.object({
+    state: described(
+      v.picklist(['announced', 'stopped']),
+      '`announced`: it runs for some minutes yet. `stopped`: the hypervisor alone starts it again.',
+    ),
+    by: described(shortText(64), 'Whose decision it is, for example `AWS`.'),
+    cause: described(prose(500), 'In its own words.'),
+    next: described(prose(1_000), 'What becomes of the machine, and what helps.'),
+  }),
+  v.title('interruption'),
+)
+export type Interruption = v.InferOutput<typeof interruption>
+
 export const environment = v.pipe(
   v.object({
     ticket: environmentKey,
@@ -170,6 +185,14 @@ export const environment = v.pipe(
     paused: described(
       v.optional(v.nullable(shortText(200))),
       "The hypervisor's reason why a running machine is paused, outside an operation.",
+    ),
+    interruption: described(
+      v.optional(interruption),
+      'That the hypervisor takes the machine back by itself. Missing: it does not.',
+    ),
+    ending: described(
+      v.optional(prose(500)),
+      'Why a lost machine ended, as long as its hypervisor knows. Missing: unknown.',
     ),
     idle: described(
       v.optional(idleReport),

@@ -224,6 +224,8 @@ const whereabouts = v.object({
   host: v.nullable(shortText(255)),
   /** When its runner last reported it. */
   heardAt: time,
+  /** Whether the runner that asks has it. Null: an earlier bot, which does not say. */
+  yours: v.optional(v.nullable(v.boolean()), null),
 })
 export type Whereabouts = v.InferOutput<typeof whereabouts>
 export const whereResponse = v.object({ machine: v.nullable(whereabouts) })

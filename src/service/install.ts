@@ -8,7 +8,7 @@ import { fail, failureOf, isFailure } from '../errors.ts'
 import { writeFileAtomic } from '../files.ts'
 import type { ServiceSystem, Step } from './system.ts'
 
-/** More than any file of ours has. */
+/** More than any of our files has. */
 const MAX_BYTES = 100_000
 
 /** Null: there is none. Throws `not-ours` for one that we did not write. */
@@ -52,7 +52,7 @@ export const planInstall = (system: ServiceSystem): InstallPlan => {
   }
 }
 
-/** Runs steps in their order. Returns what the person is told of those that failed and may. */
+/** Runs steps in their order. Returns the notes of those that failed and may. */
 const runSteps = async ({ runStep }: ServiceSystem, steps: readonly Step[]): Promise<string[]> => {
   const notes: string[] = []
   for (const step of steps) {

@@ -28,7 +28,7 @@ export type Host = {
   root: string
 }
 
-/** A command that is run. `ifItFails`: the service does without it, and this is what the person is told. */
+/** A command that is run. `ifItFails`: the service does without it, and the person reads this. */
 export type Step = {
   program: string
   argv: readonly string[]
@@ -65,7 +65,7 @@ export type ServiceSystem = {
   encoding: 'utf8' | 'utf16le'
   /** Whether a file with this text was written by us. */
   isOurs(text: string): boolean
-  /** Whether a file of ours with this text is what an install would write, for whichever user it was installed. */
+  /** Whether our file with this text is what an install would write, for whichever user it was installed. */
   isCurrent(text: string): boolean
   /** Makes the system know the written file, and starts the service. */
   install: readonly Step[]

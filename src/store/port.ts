@@ -10,7 +10,7 @@ import type { Announcement, MoveNote, StatusCategory, WhyNoMachine } from '../..
 import type { ProviderName, Ticket } from '../domain.ts'
 import type { Action, ActionKind, AttemptProgress, CommentRef, PullRequestRef, Requester } from '../schema/action.ts'
 import type { MachineSize } from '../schema/basics.ts'
-import type { Environment, IdleReport } from '../schema/environment.ts'
+import type { Environment, IdleReport, Interruption } from '../schema/environment.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { Outcome } from '../schema/outcome.ts'
 import { type HeartbeatRequest, IDLE_HEARTBEAT_MS, type Lease, type Offer } from '../schema/runner-protocol.ts'
@@ -228,8 +228,8 @@ export type JiraNote =
   | { kind: 'not-moved'; from: Ticket; reason: MoveNote['reason'] }
   /** A move into progress made no machine. */
   | { kind: 'no-machine'; why: WhyNoMachine }
-  /** Its machine no longer exists, and nobody deleted it. */
-  | { kind: 'lost'; vmId: string; provider: ProviderName }
+  /** Its machine no longer exists, and nobody deleted it. `ending`: why, as far as its hypervisor knows. */
+  | { kind: 'lost'; vmId: string; provider: ProviderName; ending?: string }
   /** `reason`: the hypervisor's. */
   | { kind: 'paused'; reason: string }
   /** An operator forgot the runner that had the machine, or was to do these actions. */
@@ -240,6 +240,8 @@ export type JiraNote =
       ended: readonly ActionKind[]
     }
   | { kind: 'idle'; idle: IdleNote }
+  /** `over`: it runs again. */
+  | { kind: 'interruption'; interruption: Interruption | { state: 'over'; by: string } }
   /** Written by an earlier version. Indented lines are code. */
   | { kind: 'text'; text: string }
 

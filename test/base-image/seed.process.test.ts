@@ -82,6 +82,15 @@ describe.skipIf(!hasSandbox())('a clone boots', () => {
     expect(renamed.stdout).toContain(`authorized_keys <==\n${SEED.publicKey}\nssh-ed25519 CCCC\n`)
   })
 
+  test('one that has the machine-id of another machine on its disk takes its own', async () => {
+    const [machineId, others] = ['0'.repeat(31) + '1', '0'.repeat(31) + '2']
+    const before = `echo ${others} >/etc/machine-id`
+    const ran = await boot([swarmSeed({ ...SEED, machineId })], { before, more: 'cat /etc/machine-id' })
+    expect(ran.stdout.trim().endsWith(machineId)).toBe(true)
+    const kept = await boot([swarmSeed(SEED)], { before, more: 'cat /etc/machine-id' })
+    expect(kept.stdout.trim().endsWith(others)).toBe(true)
+  })
+
   test.for([
     ['a seed without our file', 'rm -f /run/swarm-seed/disk/swarm-seed; boot'],
     ['a seed that was cut', "printf 'instance x\\nhostname x\\nuser agent\\n' >/run/swarm-seed/disk/swarm-seed; boot"],

@@ -1,6 +1,6 @@
 /** What a build makes of what its machines print. */
 import { expect, test } from 'vitest'
-import { listContents, proveGuest, readProof, setUpGuest } from '../../base-image/stages.ts'
+import { listContents, proveGuest, proveMachine, readProof, setUpGuest } from '../../base-image/stages.ts'
 import { isFailure } from '../../src/errors.ts'
 
 const guest =
@@ -67,4 +67,14 @@ test('a piece that does not work fails the build', async () => {
     error => error.failure,
   )
   expect(failure).toMatchObject({ message: 'proving node: redis: no answer\nredis-cli: refused' })
+})
+
+test('the machine that proves an image must have taken its own name', async () => {
+  const build = { name: 'node', setup: { profile: 'minimal', extra: [] }, onPhase: () => {} } as const
+  const prove = (...answer: Parameters<typeof guest>) => proveMachine(guest(...answer), 'as-base-0000000b', build)
+  await expect(prove('0123\nas-base-0000000a\n')).rejects.toThrow(
+    'proving node: the machine answered "0123\nas-base-0000000a\n"',
+  )
+  await expect(prove('', 1, 'cat: /etc/machine-id: No such file')).rejects.toThrow('No such file')
+  expect(await prove('0123\nas-base-0000000b\nproven ssh logged in\n')).toMatchObject({ proven: [{ piece: 'ssh' }] })
 })

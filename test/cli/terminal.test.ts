@@ -253,8 +253,16 @@ test.for<[string, Parameters<typeof requesterName>[0], string, string]>([
 })
 
 test('a paused machine is shown with the reason', () => {
-  expect(statusCell('running', 'disk full')).toEqual(['paused (disk full)', 'yellow'])
-  expect(statusCell('running', null)).toEqual(['running', 'green'])
+  expect(statusCell({ status: 'running', paused: 'disk full' })).toEqual(['paused (disk full)', 'yellow'])
+  expect(statusCell({ status: 'running', paused: null })).toEqual(['running', 'green'])
+  const interruption = { by: 'AWS', cause: 'no room', next: 'It comes back' }
+  expect(
+    statusCell({ status: 'running', paused: null, interruption: { ...interruption, state: 'announced' } }),
+  ).toEqual(['running (AWS stops it soon)', 'yellow'])
+  expect(statusCell({ status: 'stopped', paused: null, interruption: { ...interruption, state: 'stopped' } })).toEqual([
+    'stopped (by AWS)',
+    'yellow',
+  ])
 })
 
 describe('what a guest or a hypervisor wrote moves no cursor', () => {

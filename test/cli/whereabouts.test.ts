@@ -63,3 +63,58 @@ test('a bot that cannot be asked: how to find out', async () => {
       ),
     })
 })
+
+// ── create ──
+
+test('a create of a ticket that another host has is refused, and says where it is', async () => {
+  const { url, store } = await openRunnerStage()
+  await store.runners.heartbeat(heartbeatOf([machine('DROP-7')], { runnerId: 'two', host: 'studio.local' }))
+  await store.runnerTokens.add({ name: 'studio', hash: 'x', as: 'two' })
+  const token = 'the-token-of-this-runner'
+  await store.runnerTokens.add({ name: 'here', hash: tokenHash(token), as: null })
+  const environment = { AGENT_SWARM_BOT_URL: url, AGENT_SWARM_RUNNER_TOKEN: token }
+  for (const more of [[], ['--dry-run'], ['--detach']]) {
+    const refused = await cli.swarm(['create', 'DROP-7', ...more], environment)
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(WHERE) })
+    expect(refused.stderr).toContain('agent-swarm bot runner forget NAME')
+  }
+  expect(await cli.json(['list'])).toEqual([])
+  // Of several, the others are made.
+  const several = await cli.swarm(['create', 'DROP-7', 'DROP-8'], environment)
+  expect(several).toMatchObject({ code: 1, stderr: expect.stringMatching(WHERE) })
+  expect(await cli.json(['list'])).toMatchObject([{ ticket: 'DROP-8' }])
+})
+
+test('a create goes on where the bot knows the machine as one of this host', async () => {
+  const { url, store } = await openRunnerStage()
+  const token = 'the-token-of-this-runner'
+  await store.runnerTokens.add({ name: 'here', hash: tokenHash(token), as: 'mine' })
+  await store.runners.heartbeat(heartbeatOf([machine('DROP-7')], { runnerId: 'mine', host: 'here.local' }))
+  const environment = { AGENT_SWARM_BOT_URL: url, AGENT_SWARM_RUNNER_TOKEN: token }
+  expect(await cli.swarm(['create', 'DROP-7'], environment)).toMatchObject({ code: 0 })
+})
+
+test('a bot on this host is asked by a create, too', async () => {
+  const state = join(cli.home, 'state')
+  mkdirSync(state, { mode: 0o700 })
+  const store = openStore(storeFile(state), Date.now)
+  await store.runners.heartbeat(heartbeatOf([machine('DROP-7')], { runnerId: 'one', host: 'studio.local' }))
+  await store.runnerTokens.add({ name: 'studio', hash: 'x', as: 'one' })
+  await store.close()
+  expect(await cli.swarm(['create', 'DROP-7'])).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(WHERE),
+  })
+})
+
+test('a create with the bot away goes on, and warns once in one line', async () => {
+  const environment = {
+    AGENT_SWARM_BOT_URL: 'http://127.0.0.1:9',
+    AGENT_SWARM_RUNNER_TOKEN: 'a-token-of-a-runner',
+  }
+  const { code, stderr } = await cli.swarm(['create', 'DROP-7', 'DROP-8'], environment)
+  expect(code).toBe(0)
+  expect(stderr.split('\n').filter(line => line.includes('The bot could not be asked'))).toEqual([
+    expect.stringContaining('The bot could not be asked whether another host has the machine of DROP-7'),
+  ])
+})

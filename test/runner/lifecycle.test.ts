@@ -2,12 +2,12 @@ import { expect, test } from 'vitest'
 import { nextStep } from '../../src/runner/lifecycle.ts'
 
 const desiredStates = ['running', 'stopped', 'absent'] as const
-const observedStates = ['unmade', 'gone', 'creating', 'stopped', 'running'] as const
+const observedStates = ['unmade', 'gone', 'creating', 'stopped', 'running', 'stuck', 'held', 'taken'] as const
 
 test.for(desiredStates.flatMap(desired => observedStates.map(observed => [desired, observed] as const)))(
   'desired %s, observed %s: there is a step',
   ([desired, observed]) => {
-    expect(nextStep[desired][observed]).toMatch(/^(create|start|stop|delete|forget|lose|wait|none)$/)
+    expect(nextStep[desired][observed]).toMatch(/^(create|start|resume|stop|delete|forget|lose|wait|none)$/)
   },
 )
 
@@ -15,6 +15,7 @@ test('following the steps reaches the desired state from every observed one', ()
   const stateAfter = {
     create: 'stopped',
     start: 'running',
+    resume: 'running',
     stop: 'stopped',
     wait: 'stopped',
     delete: 'end',

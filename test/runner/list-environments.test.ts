@@ -23,6 +23,21 @@ test('a machine whose create ends after the hypervisor was read is not reported 
   expect(await statuses()).toEqual(['running'])
 })
 
+test('what the hypervisor does by itself is reported, and why a machine that is gone ended', async () => {
+  const interruption = { state: 'announced', by: 'AWS', cause: 'no room', next: 'it comes back' } as const
+  const vmId = it.vmIdOf('DROP-1')
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    listVms: async () => (await provider.listVms()).map(vm => ({ ...vm, interruption })),
+    endings: async () => new Map([[vmId, 'AWS says: terminated']]),
+  }))
+  const only = async () => (await listEnvironments(it.context, { usage: false })).environments[0]
+  expect(await only()).toMatchObject({ status: 'running', interruption })
+  expect(await only()).not.toHaveProperty('ending')
+  it.forgetMachine('DROP-1')
+  expect(await only()).toMatchObject({ status: 'lost', ending: 'AWS says: terminated' })
+})
+
 test('a machine that the hypervisor no longer has is lost', async () => {
   it.forgetMachine('DROP-1')
   expect(await statuses()).toEqual(['lost'])

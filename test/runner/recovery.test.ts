@@ -1,11 +1,12 @@
 /** A process dies in the middle of an action, and the next start recovers. recovery.process.test.ts does so with kill -9. */
-import { existsSync, mkdirSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { CreateOptions } from '../../providers/provider.ts'
 import { recoverAll } from '../../src/runner/recovery.ts'
 import type { Action } from '../../src/schema/action.ts'
-import { actions, openTestContext, type TestContext } from '../support/context.ts'
+import { actions, openTestContext, type TestContext, wrapProviders } from '../support/context.ts'
 
 let it: TestContext
 beforeEach(async () => {
@@ -38,6 +39,32 @@ test.for(['disk', 'start', 'address'])(
     expect(it.machines()).toHaveLength(1)
   },
 )
+
+test('a create that continues has the host key of the one that died, whose private half goes when the machine answers', async () => {
+  expect(await it.dieAt('disk', actions.create('DROP-1'), 'jira:1:0')).toBe(true)
+  const vmId = it.vmIdOf('DROP-1')
+  const [pinned, half] = ['known_hosts', 'host_key'].map(end => join(it.home, 'ssh', `${vmId}.${end}`)) as [
+    string,
+    string,
+  ]
+  // The stand-in for ssh-keygen makes the same key each time.
+  writeFileSync(half, 'the private half of the first key')
+  writeFileSync(pinned, `${vmId} ssh-ed25519 FIRST\n`)
+  await recoverAll(it.context)
+  const given: CreateOptions[] = []
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    createVm: (ticket, image, options, onPhase) => {
+      given.push(options)
+      return provider.createVm(ticket, image, options, onPhase)
+    },
+  }))
+  await it.do(actions.create('DROP-1'), { actionId: 'jira:1:0' })
+  const hostKey = { privateKey: 'the private half of the first key', publicKey: 'ssh-ed25519 FIRST' }
+  expect(given).toMatchObject([{ vmId, hostKey }])
+  expect(readFileSync(pinned, 'utf8')).toBe(`${vmId} ssh-ed25519 FIRST\n`)
+  expect(existsSync(half)).toBe(false)
+})
 
 test('a create of the queue, before another action: nothing half-made remains', async () => {
   expect(await it.dieAt('start', actions.create('DROP-1'), 'jira:1:0')).toBe(true)

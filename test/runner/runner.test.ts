@@ -287,6 +287,27 @@ test('what the hypervisor has is sent once it has answered', async () => {
   await until('the news', () => beats().some(({ changes }) => changes?.changed[0]?.status === 'lost'))
 })
 
+test('a heartbeat has what the hypervisor does by itself, and why a machine that is gone ended', async () => {
+  await it.do(actions.create('DROP-1'))
+  await it.do(actions.create('DROP-2'))
+  isRecording = true
+  const [taken, ended] = [it.vmIdOf('DROP-1'), it.vmIdOf('DROP-2')]
+  const interruption = { state: 'announced', by: 'AWS', cause: 'no room', next: 'it comes back' } as const
+  it.forgetMachine('DROP-2')
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    listVms: async () => (await provider.listVms()).map(vm => (vm.vmId === taken ? { ...vm, interruption } : vm)),
+    endings: async () => new Map([[ended, 'AWS says: terminated']]),
+  }))
+  await start()
+  const told = () =>
+    of('heartbeat')
+      .map(body => parse(heartbeatRequest, body))
+      .flatMap(({ environments = [], changes }) => [...environments, ...(changes?.changed ?? [])])
+  await until('the announcement', () => told().some(each => each.interruption?.state === 'announced'))
+  await until('the end', () => told().some(({ status, ending }) => status === 'lost' && ending !== undefined))
+})
+
 test.for<[string, Action | Record<string, unknown>]>([
   ['an unknown kind', { kind: 'format', ticket: 'DROP-1', by: { via: 'jira', who: null }, replyTo: null }],
   ['a ticket that is a path', queued(actions.create('../../etc'))],

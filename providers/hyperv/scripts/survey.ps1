@@ -15,7 +15,9 @@ $machines = @(foreach ($vm in @(Get-AllMachines)) {
       addresses = [string[]]@($vm.NetworkAdapters | ForEach-Object { $_.IPAddresses } | Where-Object { $_ } | Select-Object -First 20)
     }
     if ($a.host -and $row.state -ne 'Off' -and $row.state -ne 'Saved') {
-      $row.rules = @(Hyper-V\Get-VMNetworkAdapterExtendedAcl -VM $vm).Count
+      $row.adapters = @(foreach ($adapter in @(Hyper-V\Get-VMNetworkAdapter -VM $vm)) {
+          @{ rules = [string[]]@(Hyper-V\Get-VMNetworkAdapterExtendedAcl -VMNetworkAdapter $adapter | ForEach-Object { "$($_.Direction) $($_.Weight) $($_.Action) $($_.RemoteIPAddress)" }) }
+        })
     }
     $row
   })

@@ -64,7 +64,11 @@ const questions = v.variant('ask', [
   v.object({ ask: v.literal('held'), limit }),
   v.object({ ask: v.literal('add-runner'), name: runnerName, as: v.nullable(word) }),
   v.object({ ask: v.literal('list-runners') }),
-  v.object({ ask: v.literal('where'), ticket: v.pipe(word, v.regex(ENVIRONMENT_KEY)) }),
+  v.object({
+    ask: v.literal('where'),
+    ticket: v.pipe(word, v.regex(ENVIRONMENT_KEY)),
+    asker: v.optional(v.nullable(word), null),
+  }),
   v.object({ ask: v.literal('revoke-runner'), name: runnerName }),
   v.object({ ask: v.literal('forget-runner'), runner: runnerNameOrId, dryRun: v.boolean() }),
 ])
@@ -108,7 +112,7 @@ const answers: {
     return 'problem' in added ? added : { ...added, token }
   },
   'list-runners': store => store.runnerTokens.list(),
-  where: (store, { ticket }) => whereIs(store, ticket),
+  where: (store, { ticket, asker }) => whereIs(store, ticket, asker),
   'revoke-runner': async (store, { name }) => ({ runnerId: await store.runnerTokens.revoke(name) }),
   // Runners report to a bot that runs.
   'forget-runner': async (store, { runner, dryRun }) =>

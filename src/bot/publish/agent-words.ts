@@ -101,7 +101,7 @@ export const agentEnd = (ticket: Ticket, run: AgentReport, pullRequest: Place | 
   ])
 }
 
-/** The comment that ends what an agent is told of reviews and checks. */
+/** The comment that says that the agent gets no more reviews and checks. */
 export const roundsOver = (ticket: Ticket, told: number): Rendered =>
   rendered(() => [
     {

@@ -9,6 +9,7 @@ import {
   commandOf,
   idleSleep,
   idleWarning,
+  interruptionLine,
   moment,
   providerName,
   RESTORE_RESCUED,
@@ -68,9 +69,9 @@ const notMoved = (ticket: Ticket, { from, reason }: Note<'not-moved'>): Block[] 
   return [{ line: own(`${why} It will be stopped and kept; \`agent-swarm list\` shows it.`) }]
 }
 
-const lost = (ticket: Ticket, { vmId, provider }: Note<'lost'>): Block[] => [
+const lost = (ticket: Ticket, { vmId, provider, ending }: Note<'lost'>): Block[] => [
   {
-    line: line`The machine of ${own(ticket)}, ${code(vmId)} (${own(providerName(provider))}), no longer exists, and agent-swarm did not delete it.`,
+    line: line`The machine of ${own(ticket)}, ${code(vmId)} (${own(providerName(provider))}), no longer exists, and agent-swarm did not delete it${ending === undefined ? [] : line` (${ending})`}.`,
   },
   {
     line: own(
@@ -102,6 +103,15 @@ const idle = (ticket: Ticket, { idle }: Note<'idle'>): Block[] => {
     return [{ line: line`The machine of ${own(ticket)} is awake again. It slept${since(idle.at)}.` }]
   return [{ line: line`The machine of ${own(ticket)} sleeps${since(idle.at)}: ${idleSleep(idle.state)}` }]
 }
+
+const interruption = (ticket: Ticket, { interruption: told }: Note<'interruption'>): Block[] => [
+  {
+    line:
+      told.state === 'over'
+        ? line`${told.by} has started the machine of ${own(ticket)} again.`
+        : interruptionLine(ticket, told),
+  },
+]
 
 const FILE = '`.github/agent-swarm.yml`'
 /** Why a move into progress made no machine, and the way to one. */
@@ -143,6 +153,8 @@ const blocksOf = (ticket: Ticket, note: JiraNote, times: TimeTexts): Block[] => 
       return runnerGone(ticket, note)
     case 'idle':
       return idle(ticket, note)
+    case 'interruption':
+      return interruption(ticket, note)
     case 'text':
       return plainBlocks(note.text)
   }

@@ -48,7 +48,7 @@ export const chooseTransition = (
 
 type Context = { store: Store; clock: () => number; log: Log }
 
-/** It is told once, in the log and in the status comment. */
+/** Reports the reason once, in the log and in the status comment. */
 const skip = async (context: Context, { ticket, pullRequest, to }: Move, reason: string): Promise<boolean> => {
   const { store, log } = context
   const before = await readMove(context, ticket, pullRequest, to)
@@ -84,7 +84,7 @@ export const publishMove = async (context: Context, jira: Jira, move: Move): Pro
   } catch (error) {
     const trouble = troubleOf(error, clock())
     if (trouble.allows === 'never') return skip(context, move, trouble.failure.message)
-    // It is told now, and tried again: the permission may be given.
+    // Report it now, and try again: somebody may give the permission.
     if (trouble.allows === 'for-a-day') await skip(context, move, trouble.failure.message)
     throw error
   }

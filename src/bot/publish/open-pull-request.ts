@@ -46,7 +46,7 @@ const create = async (
   }
 }
 
-/** What the event of it will say, known at once: the end of the agent is told on it. */
+/** Records now what its event will say later: the comment about the agent's end goes there. */
 const learn = async ({ store, jira }: Context, ticket: Ticket, { repo, branch }: Wanted, number: number) => {
   await store.pullRequests.link({ repo, number, ticket, branch, state: 'open', closedAt: null })
   await store.outbox.put([statusMessage(ticket), ...(jira === null ? [] : [jiraLinkMessage({ repo, number }, ticket)])])

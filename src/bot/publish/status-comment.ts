@@ -1,6 +1,6 @@
 /** The status comment on each pull request of a ticket. Pure. */
 import type { Ticket } from '../../domain.ts'
-import type { Environment, IdleReport } from '../../schema/environment.ts'
+import type { Environment, IdleReport, Interruption } from '../../schema/environment.ts'
 import type { KnownEnvironment, KnownRunner, Request } from '../../store/port.ts'
 import { agentLine, projectLine } from './agent-words.ts'
 import { type Block, code, type Line, line, link, own, strong } from './text.ts'
@@ -12,6 +12,7 @@ import {
   graceBlocks,
   idleSleep,
   idleWarning,
+  interruptionLine,
   type Links,
   loginLine,
   moment,
@@ -72,6 +73,13 @@ const waitingBlocks = (waiting: WaitingView | null): Block[] => {
 
 const pausedClause = (reason: string | null): Line => (reason === null ? [] : line`, and paused: ${reason},`)
 
+const interruptedClause = (interruption: Interruption | undefined): Line => {
+  if (interruption === undefined) return []
+  return interruption.state === 'announced'
+    ? line`, and ${interruption.by} stops it within minutes,`
+    : line`, by ${interruption.by},`
+}
+
 const idleLine = (ticket: Ticket, idle: IdleReport): Line =>
   idle.state === 'warned'
     ? idleWarning(ticket, idle)
@@ -81,6 +89,9 @@ type Row = [name: string, value: Line]
 const rows = ({ ticket, known: { environment }, runner, links }: StatusView, times: TimeTexts): Row[] => {
   const { at } = times
   const { status, vmId, createdAt, createdBy, baseImage, unsavedWork, observedAt, project, agent, paused } = environment
+  const { interruption, ending } = environment
+  const endingClause = ending === undefined ? [] : line` (${ending})`
+  const taken: Row[] = interruption === undefined ? [] : [['Interruption', interruptionLine(ticket, interruption)]]
   const idle: Row[] = environment.idle === undefined ? [] : [['Idle', idleLine(ticket, environment.idle)]]
   const logIn: Row[] = status === 'running' ? [['Log in', loginLine(environment, runner?.host ?? null)]] : []
   const contact: Row[] =
@@ -90,7 +101,11 @@ const rows = ({ ticket, known: { environment }, runner, links }: StatusView, tim
   const jira: Row[] = page === null ? [] : [['Ticket', [link(ticket, page)]]]
   return [
     ...jira,
-    ['State', line`${strong(status)}${pausedClause(paused ?? null)} as of ${own(at(observedAt))}`],
+    [
+      'State',
+      line`${strong(status)}${pausedClause(paused ?? null)}${interruptedClause(interruption)}${endingClause} as of ${own(at(observedAt))}`,
+    ],
+    ...taken,
     ...idle,
     ...logIn,
     ...contact,

@@ -46,7 +46,7 @@ const waitingActions = async ({ store }: Pick<Views, 'store'>): Promise<ActionRo
   })
   return [...active.filter(isSlow), ...oldest]
 }
-/** What a runner has waited for is told at once: it waited for as long before it reported that. */
+/** An action that a runner waits with is reported at once: the runner waited as long before it reported that. */
 const sinceOf = ({ state, progress }: ActionRow, now: number): number =>
   state === 'active' && (progress?.waitsFor ?? null) !== null ? now - WAITING_TOLD_MS : now
 

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
 import type { Ticket } from '../../domain.ts'
 import type { Action, Requester } from '../../schema/action.ts'
-import type { Checkpoint, Environment, IdleReport, UnsavedWork } from '../../schema/environment.ts'
+import type { Checkpoint, Environment, IdleReport, Interruption, UnsavedWork } from '../../schema/environment.ts'
 import { type Block, code, type Line, line, link, own } from './text.ts'
 
 // ── Rendering ──
@@ -198,6 +198,12 @@ export const idleSleep = (state: 'saved' | 'stopped'): Line =>
       ? `its memory is saved, and it goes on where it was. ${WAKES} wakes it, and so does every command that needs it.`
       : `it was stopped, since nobody used it. ${WAKES} starts it, and so does every command that needs it.`,
   )
+
+/** One or two sentences: what the hypervisor does with the machine by itself, and the way on. */
+export const interruptionLine = (ticket: Ticket, { state, by, cause, next }: Interruption): Line =>
+  state === 'announced'
+    ? line`${by} stops the machine of ${own(ticket)} within minutes: ${cause}. ${code('/swarm checkpoint')} keeps its disk as it is now; what is in its memory alone is lost. ${next}.`
+    : line`${by} stopped the machine of ${own(ticket)}: ${cause}. Its disk and its checkpoints stay. ${next}.`
 
 /** `scheduledAt` (epoch ms): when a merge's delete is due; null when none is scheduled. */
 export const graceBlocks = (scheduledAt: number | null): Block[] =>

@@ -202,8 +202,8 @@ const routesOf = (context: Context): Record<string, Handle> => {
     ),
     '/runner/v1/where': route(
       whereRequest,
-      async ({ ticket }, _, response) => {
-        const machine = await whereIs(store, ticket)
+      async ({ ticket }, runnerId, response) => {
+        const machine = await whereIs(store, ticket, runnerId)
         respond(response)(200, { machine } satisfies v.InferOutput<typeof whereResponse>)
       },
       { inDryRun: true },

@@ -18,8 +18,8 @@ import type { ActionRow, Message, Store } from '../../store/port.ts'
 import type { Metrics } from '../http/metrics.ts'
 
 /**
- * Whether a failure is told on the ticket when no command waits for a reply. A push's checkpoint is told in the status comment,
- * where whoever pushed looks; the others come from commands alone.
+ * Whether a failure is reported on the ticket when no command waits for a reply. That of a push's checkpoint is in the status
+ * comment, where whoever pushed looks; the others come from commands alone.
  */
 const TOLD_ON_TICKET = {
   create: true,

@@ -22,10 +22,12 @@ const orders: Readonly<Record<string, (a: Listed, b: Listed) => number>> = {
 
 const toJson = (listed: Listed): Output<'list'>[number] => {
   const { ticket, provider, vmId, ip, status, baseImage, createdAt, usage, price, paused, ssh, checkpoints } = listed
+  const { interruption } = listed
   return {
     ...{ ticket, provider, vmId, ip, status, baseImage, createdAt, diskBytes: usage?.diskBytes ?? null, paused, ssh },
     checkpoints: checkpoints.map(({ name }) => name),
     ...(price === undefined ? {} : { price }),
+    ...(interruption === undefined ? {} : { interruption }),
   }
 }
 
@@ -46,7 +48,7 @@ const listTable = (rows: readonly Listed[], now: Date, terminal: Terminal): stri
     rows.map(row => [
       row.ticket,
       row.provider,
-      statusCell(row.status, row.paused, row.idle),
+      statusCell(row),
       address(row),
       when(row.createdAt, now, terminal),
       String(row.checkpoints.length),

@@ -98,10 +98,11 @@ export const hostStatus = async (
       fits: host.isElsewhere
         ? null
         : { environments: machines, endsFirst: RESOURCES[endsFirst], size: context.config.size },
-      environments: environments.map(({ ticket, provider, vmId, status, usage, price, project }) => ({
+      environments: environments.map(({ ticket, provider, vmId, status, usage, price, project, interruption }) => ({
         ...{ ticket, provider, vmId, status, usage },
         ...(price === undefined ? {} : { price }),
         ...(project === undefined ? {} : { project }),
+        ...(interruption === undefined ? {} : { interruption }),
         cpusBusy: busy(vmId),
       })),
       underWay,
@@ -139,9 +140,9 @@ const machinesTable = ({ environments }: HostStatus, { terminal }: View): string
       ...[{ title: 'TICKET', whole: true as const }, 'STATE', 'CPUS', 'BUSY', 'MEMORY', 'USED', 'DISK'],
       ...(hasPrices ? ['PRICE'] : []),
     ],
-    environments.map(({ ticket, status, usage, price, cpusBusy }) => [
+    environments.map(({ ticket, status, usage, price, cpusBusy, interruption }) => [
       ticket,
-      statusCell(status, null),
+      statusCell({ status, paused: null, interruption }),
       usage === null ? '-' : String(usage.cpus),
       cpusBusy === null ? '-' : cpusBusy.toFixed(1),
       size(usage?.memoryBytes ?? null),
@@ -154,7 +155,7 @@ const machinesTable = ({ environments }: HostStatus, { terminal }: View): string
   return [made, ...pricesLine(environments, terminal)].join('\n')
 }
 
-/** Of the machines that have one. A project that is not as it should be is told. */
+/** The projects of machines that have one, with what is wrong with each. */
 const projectTable = (environments: HostStatus['environments'], { terminal }: View): string =>
   table(
     [{ title: 'TICKET', whole: true }, 'REPOSITORY', 'BRANCH', 'SETUP', 'START'],

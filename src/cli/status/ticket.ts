@@ -4,10 +4,10 @@ import { listEnvironments, type RunnerContext, requireEnvironment } from '../../
 import { describeUnsavedWork } from '../../runner/rescue/unsaved-work.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
 import type { Progress } from '../../schema/action.ts'
-import type { IdleReport } from '../../schema/environment.ts'
+import type { IdleReport, Interruption } from '../../schema/environment.ts'
 import { priceText, timeBetween } from '../../words.ts'
 import type { Output } from '../json.ts'
-import { textWidth } from '../terminal/output.ts'
+import { stripControls, textWidth } from '../terminal/output.ts'
 import { type Cell, pairs, table } from '../terminal/table.ts'
 import { address, askedFor, requesterName, size, statusCell, when } from '../terminal/text.ts'
 import { projectRows } from './project.ts'
@@ -59,20 +59,29 @@ const idleText = (ticket: Ticket, idle: IdleReport, { now, terminal }: View): st
   return `${idle.state}${since}; agent-swarm ssh ${ticket} wakes it, and so does every command that needs it`
 }
 
+const interruptionText = (ticket: Ticket, { state, by, cause, next }: Interruption): string => {
+  const [what, more] =
+    state === 'announced'
+      ? [`${by} stops it within minutes`, `. To keep its disk as it is now: agent-swarm checkpoint ${ticket}`]
+      : [`${by} stopped it`, '']
+  return stripControls(`${what} (${cause}). ${next}${more}`)
+}
+
 const detailRows = (environment: Details, { now, terminal }: View): (readonly [string, Cell])[] => {
-  const { ticket, provider, ssh, usage, price, unsavedWork, paused } = environment
+  const { ticket, provider, ssh, usage, price, unsavedWork, interruption, ending } = environment
   const hasUnsavedWork = unsavedWork !== null && (!unsavedWork.known || unsavedWork.repositories.length > 0)
   return [
     ['ticket', ticket],
-    ['state', statusCell(environment.status, paused, environment.idle)],
+    ['state', statusCell(environment)],
     ...(environment.idle === undefined
       ? []
       : [['idle', idleText(ticket, environment.idle, { now, terminal })] as const]),
+    ...(interruption === undefined ? [] : [['interruption', interruptionText(ticket, interruption)] as const]),
     ...(environment.status === 'lost'
       ? [
           [
             'lost',
-            `its machine no longer exists, and agent-swarm did not delete it; agent-swarm create ${ticket} makes it again from its disk, or makes a new one`,
+            `its machine no longer exists, and agent-swarm did not delete it${ending === undefined ? '' : ` (${stripControls(ending)})`}; agent-swarm create ${ticket} makes it again from its disk, or makes a new one`,
           ] as const,
         ]
       : []),

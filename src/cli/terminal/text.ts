@@ -1,6 +1,6 @@
 /** Values as a person reads them. */
 import type { Requester } from '../../schema/action.ts'
-import type { Environment, EnvironmentStatus, IdleReport } from '../../schema/environment.ts'
+import type { Environment, EnvironmentStatus } from '../../schema/environment.ts'
 import type { MachinePrice } from '../../schema/machine.ts'
 import { ago } from '../../words.ts'
 import { type Style, stripControls, type Terminal } from './output.ts'
@@ -14,7 +14,13 @@ const statusStyles = {
   failed: 'red',
   lost: 'red',
 } as const satisfies Record<EnvironmentStatus, Style>
-export const statusCell = (status: EnvironmentStatus, paused: string | null, idle?: IdleReport): Cell => {
+type Shown = Pick<Environment, 'status' | 'idle'> & {
+  paused: string | null
+  interruption?: Environment['interruption'] | undefined
+}
+export const statusCell = ({ status, paused, interruption, idle }: Shown): Cell => {
+  if (interruption?.state === 'announced') return [`${status} (${interruption.by} stops it soon)`, 'yellow']
+  if (interruption !== undefined) return [`${status} (by ${interruption.by})`, 'yellow']
   if (paused !== null) return [`paused (${paused})`, 'yellow']
   if (status === 'stopped' && idle?.state === 'saved') return ['stopped (memory saved)', statusStyles[status]]
   return [status, statusStyles[status]]

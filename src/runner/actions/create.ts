@@ -97,7 +97,7 @@ const beginEnvironment = async (
   return requireEnvironment(context, ticket)
 }
 
-/** What the machine costs. That its price is unknown is told, too. */
+/** What the machine costs, or that its price is unknown. */
 const priceNote = async ({ provider, row }: Target): Promise<string> => {
   const price = (await provider.prices?.().catch(() => null))?.get(row.vmId)
   if (price === undefined) return ''
@@ -106,7 +106,7 @@ const priceNote = async ({ provider, row }: Target): Promise<string> => {
 
 type Create = Extract<Action, { kind: 'create' }>
 
-/** Brings the project in, or goes on with it. What is told of it follows the summary. */
+/** Brings the project in, or goes on with it. Returns the text that follows the summary. */
 const withProject = async (
   target: Target,
   { project, noProject }: Pick<Create, 'project' | 'noProject'>,

@@ -84,7 +84,7 @@ const replaceState = async (
 /** A memory that comes back answers within seconds, and under emulation on a busy host within a minute. */
 const MEMORY_DEADLINE_MS = 3 * 60_000
 
-/** Waits until the restored machine answers under its pinned host key, and sets it right. Returns what is told of it. */
+/** Waits until the restored machine answers under its pinned host key, and sets it right. Returns notes for the summary. */
 const bringUp = async (target: Target, name: CheckpointName, kept: ReadonlySet<string>, cold: boolean) => {
   const { ticket } = target.row
   try {

@@ -1,6 +1,6 @@
 /**
  * The agents: one row a program. How it is called in the machine, where its model is, and what a line of its output means. The
- * facts are from Claude Code 2.1.197 and Codex 0.171.0, run against a model server of ours. Every line is outside text.
+ * facts are from Claude Code 2.1.197 and Codex 0.171.0, run against our own model server. Every line is outside text.
  */
 import * as v from 'valibot'
 import type { AgentReport } from '../../schema/environment.ts'

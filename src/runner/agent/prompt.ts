@@ -1,4 +1,4 @@
-/** What an agent is told. The text of the ticket is never part of it: that lies in a file, which the prompt names as data. */
+/** The prompts of agents. The text of the ticket is never part of one: it lies in a file, which the prompt names as data. */
 
 import type { AgentMessage } from '../../registry/registry.ts'
 import type { Task } from '../../schema/action.ts'
@@ -53,7 +53,7 @@ const senderOf = ({ by, round }: AgentMessage): string => {
   return `From ${sender}${round === null ? '' : `, ${by.cause ?? 'review'}`}`
 }
 
-/** What a run of a known conversation is told. */
+/** The prompt of a run that continues a conversation. */
 export const messagesText = (messages: readonly AgentMessage[]): string =>
   messages.length === 0
     ? 'Go on with the ticket. The rules from the beginning hold.'

@@ -93,7 +93,7 @@ export const limitsOf = ({ minutes, budget, rounds }: AgentRules): NonNullable<A
   usd: budget.usd ?? null,
 })
 
-/** What one run is told: the task at first, then what it was sent. */
+/** The prompt of one run: first the task, later the messages that were sent to it. */
 const promptOf = (
   { registry }: StartContext,
   ticket: Ticket,

@@ -2,20 +2,11 @@
  * Downloads an image into AGENT_SWARM_HOME/downloads, named after its checksum, which is compared before anything reads the
  * file. What a cancelled or broken download left is continued by the next; what nobody uses is removed.
  */
-import { createHash } from 'node:crypto'
-import {
-  createReadStream,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  rmSync,
-  statfsSync,
-  statSync,
-  truncateSync,
-} from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, statfsSync, statSync, truncateSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { sha256Of } from '../../../base-image/image.ts'
 import { fail, isFailure } from '../../errors.ts'
 import { lockFile } from '../../registry/lock.ts'
 import { get, shownAddress } from './addresses.ts'
@@ -81,12 +72,6 @@ export const listDownloads = (home: string): { name: string; path: string }[] =>
       unlock?.()
       return unlock !== null && existsSync(path)
     })
-
-export const sha256Of = async (path: string, signal?: AbortSignal): Promise<string> => {
-  const hash = createHash('sha256')
-  for await (const chunk of createReadStream(path, signal === undefined ? {} : { signal })) hash.update(chunk)
-  return hash.digest('hex')
-}
 
 /** From where the answer continues the file, which ends at `done`, and how long it will be. Null: it is another part of the file. */
 const readAnswer = (

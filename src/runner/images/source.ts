@@ -1,10 +1,11 @@
 /** What a base image is built from: a file, an address, the system's packages, or the cloud image that the provider names. */
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { sha256Of } from '../../../base-image/image.ts'
 import type { BaseSource, CloudImage, ImageBeginning, Provider } from '../../../providers/provider.ts'
 import { fail, isFailure } from '../../errors.ts'
 import { get, imageAddress, isAddress, shownAddress } from './addresses.ts'
-import { downloadImage, type OnBytes, removeUnusedDownloads, sha256Of } from './download.ts'
+import { downloadImage, type OnBytes, removeUnusedDownloads } from './download.ts'
 
 const DEBIAN_PACKAGES = 'debian-packages'
 const REGISTRY = 'oci:'

@@ -65,7 +65,7 @@ const refusalOf = (
   const row = registry.agent(ticket)
   if (row === null || row.state !== 'running' || row.progress.ending !== null)
     return { status: 403, message: 'no agent is at work in this machine, and the model is there for its agent alone' }
-  // A restore brings a program back to life that knows nothing of it: it is replaced by one that is told.
+  // A restore brings back a program that does not know it was restored. The runner replaces it by one that does.
   if (registry.restoredSince(ticket, row.progress.operation) !== null)
     return { status: 403, message: 'the machine was restored, and its agent is started again' }
   if (sentKey(request) !== placeholderKey(row.run))

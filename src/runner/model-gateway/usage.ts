@@ -30,7 +30,7 @@ const model = v.optional(v.nullable(v.pipe(v.string(), v.maxLength(200))))
 const withUsage = v.object({
   model,
   usage: v.optional(v.nullable(usageForm)),
-  /** OpenAI's: the model goes on after the answer, and nobody is told what that costs. */
+  /** OpenAI's: the model goes on after the answer, and nobody learns what that costs. */
   background: v.optional(v.nullable(v.boolean())),
 })
 const answerForm = v.object({

@@ -31,7 +31,7 @@ const cut = (slug: string, most: number): string => {
   return end > most / 2 ? whole.slice(0, end) : slug.slice(0, most)
 }
 
-/** `DROP-1-fix-the-login`; the ticket alone when its summary is unknown or has no letters of ours. `summary`: outside text. */
+/** `DROP-1-fix-the-login`; the ticket alone when its summary is unknown or has no letters from a to z. `summary`: outside text. */
 export const newBranch = (ticket: Ticket, summary: string | null): string => {
   const slug = cut(slugOf(summary ?? ''), MAX_BRANCH - ticket.length - 1)
   if (slug === '') return ticket

@@ -68,7 +68,7 @@ const cancelled = (ticket: string, error: unknown) =>
     { halfDone: true },
   )
 
-/** What is told in the summary besides the row. */
+/** The row, and notes for the summary. */
 type Told = { project: ProjectRow; notes: string[] }
 
 const setUp = async (target: Target, project: ProjectRow, plan: Plan): Promise<ProjectRow> => {

@@ -1,4 +1,4 @@
-/** A row for a machine of ours that has none. */
+/** Makes a row for one of our machines that has none. */
 import type { Provider, VmInfo } from '../../../providers/provider.ts'
 import type { Ticket } from '../../domain.ts'
 import { allow } from '../../errors.ts'

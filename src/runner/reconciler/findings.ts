@@ -51,6 +51,8 @@ export type TicketView = {
   interrupted: readonly Interrupted[]
   hasDisk: boolean
   canAssign: boolean
+  /** Why a machine that is gone ended, as far as its hypervisor knows. */
+  ending?: string | undefined
 }
 
 const interruptedFinding = ({ row, interrupted }: TicketView): Found | null => {
@@ -79,7 +81,7 @@ export const findingsWithoutRow = (ticket: Ticket, interrupted: readonly Interru
 
 /** By the table of the lifecycle. */
 const lifecycleFinding = (view: TicketView): Found | null => {
-  const { row, vm } = view
+  const { row, vm, ending } = view
   if (row.status === 'creating' || row.status === 'failed')
     return found(row, 'undo', 'its create did not finish, and it never answered')
   const observed = observedIn(row, vm)
@@ -88,7 +90,11 @@ const lifecycleFinding = (view: TicketView): Found | null => {
     case 'lose':
       return row.status === 'lost'
         ? null
-        : found(row, 'lose', 'its machine no longer exists, and agent-swarm did not delete it')
+        : found(
+            row,
+            'lose',
+            `its machine no longer exists, and agent-swarm did not delete it${ending === undefined ? '' : ` (${ending})`}`,
+          )
     case 'start':
       return found(row, 'start', 'it is stopped, and nobody stopped it: it is wanted running')
     case 'resume':
@@ -98,6 +104,20 @@ const lifecycleFinding = (view: TicketView): Found | null => {
     default:
       return null
   }
+}
+
+/** The hypervisor takes the machine back by itself: nobody can do anything about it but to save what it holds. */
+const takenFinding = ({ row, vm }: TicketView): Found | null => {
+  if (vm?.interruption === undefined) return null
+  const { state, by, cause, next } = vm.interruption
+  return state === 'announced'
+    ? found(
+        row,
+        'keep',
+        `${by} stops it within minutes (${cause})`,
+        `; ${next}; to keep its disk as it is now: agent-swarm checkpoint ${row.ticket}`,
+      )
+    : found(row, 'keep', `${by} stopped it (${cause})`, `; ${next}`)
 }
 
 const addressFinding = ({ row, vm }: TicketView): Found | null => {
@@ -117,11 +137,12 @@ const markFinding = ({ row, vm, canAssign }: TicketView): Found | null =>
 export const findingsOfTicket = (view: TicketView): Found[] => {
   const first = interruptedFinding(view) ?? lifecycleFinding(view)
   if (first !== null && first.does !== 'keep') return [first]
-  const differences = first === null ? [stateFinding(view) ?? addressFinding(view), markFinding(view)] : [first]
+  const differences =
+    first === null ? [takenFinding(view), stateFinding(view) ?? addressFinding(view), markFinding(view)] : [first]
   return differences.filter(difference => difference !== null)
 }
 
-/** A machine of ours that is no row's. `holder`: the machine that its ticket has. */
+/** One of our machines that no row has. `holder`: the machine that its ticket has. */
 export const findingOfMachine = (
   provider: ProviderName,
   { vmId, ticket }: Pick<VmInfo, 'vmId' | 'ticket'>,

@@ -1,11 +1,11 @@
 /** Registry and hypervisors at one time, with a number of commands that does not grow with the machines. */
-import type { Leftover, VmInfo } from '../../../providers/provider.ts'
+import type { Leftover } from '../../../providers/provider.ts'
 import type { ProviderName, Ticket } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
 import { isProcessAlive } from '../../exec.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
 import type { OperationRow } from '../../schema/operation.ts'
-import { type RunnerContext, resolveTicket } from '../context.ts'
+import { listWithEndings, type RunnerContext, resolveTicket } from '../context.ts'
 import { type Before, beforeLook } from '../known-environments.ts'
 import { isLeftToQueue } from '../recovery.ts'
 import { pinnedMachines } from '../ssh/keys.ts'
@@ -22,12 +22,15 @@ import {
 } from './findings.ts'
 
 /** What one hypervisor has. */
-type Listing = { vms: readonly VmInfo[]; leftovers: readonly Leftover[]; canAssign: boolean }
+type Listing = Awaited<ReturnType<typeof listWithEndings>> & {
+  leftovers: readonly Leftover[]
+  canAssign: boolean
+}
 export type Unread = { provider: ProviderName; message: string }
 /** `before`: the registry then. `listings`: by provider, of those that answered. */
 export type Listings = { before: Before; listings: ReadonlyMap<ProviderName, Listing>; unread: Unread[] }
 
-/** Those that have machines of ours according to the registry, and the one that would get the next machine. */
+/** Those that have our machines according to the registry, and the one that would get the next machine. */
 export const usedProviders = async ({ config, registry, chosenProvider }: RunnerContext): Promise<ProviderName[]> => {
   const known = [...registry.environments(), ...registry.machines()].map(({ provider }) => provider)
   const chosen = config.provider ?? (await chosenProvider().catch(() => null))?.name ?? null
@@ -36,8 +39,8 @@ export const usedProviders = async ({ config, registry, chosenProvider }: Runner
 
 const readListing = async (context: RunnerContext, name: ProviderName): Promise<Listing> => {
   const provider = await context.provider(name)
-  const [vms, leftovers = []] = await Promise.all([provider.listVms(), provider.leftovers?.()])
-  return { vms, leftovers, canAssign: provider.assign !== undefined }
+  const [listed, leftovers = []] = await Promise.all([listWithEndings(provider), provider.leftovers?.()])
+  return { ...listed, leftovers, canAssign: provider.assign !== undefined }
 }
 
 export const readListings = async (context: RunnerContext): Promise<Listings> => {
@@ -82,6 +85,7 @@ const ticketFindings = (context: RunnerContext, rows: readonly EnvironmentRow[],
       ...{ row, vm: vmsOf.get(row.provider)?.get(row.vmId), interrupted: interrupted.get(row.ticket) ?? [] },
       hasDisk: listing.leftovers.some(({ vmId, hasDisk }) => hasDisk && vmId === row.vmId),
       canAssign: listing.canAssign,
+      ending: listing.endings.get(row.vmId),
     })
   })
   return [...withRows, ...withoutRow]

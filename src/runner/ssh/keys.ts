@@ -19,6 +19,10 @@ export const loginKeyFile = (home: string) => join(loginFolder(home), 'key')
 const checkHost = (name: string): string => (VM_ID.test(name) ? name : checkName('image', name))
 export const knownHostsFile = (home: string, vmId: string) => join(sshFolder(home), `${checkHost(vmId)}.known_hosts`)
 
+/** The private half, while the machine is being made. */
+const PRIVATE_HALF = '.host_key'
+const privateHalfFile = (home: string, vmId: string) => join(sshFolder(home), `${checkHost(vmId)}${PRIVATE_HALF}`)
+
 const UNFINISHED = 'new-'
 const KEYGEN_DEADLINE_MS = 10_000
 /** An unfinished key that is older than this belongs to a process that died. */
@@ -27,12 +31,17 @@ const UNFINISHED_MAX_AGE_MS = 60_000
 const BUILD_KEY = /^build-[0-9a-f]+\.known_hosts$/
 const BUILD_MAX_AGE_MS = DAY_MS
 
-/** Removes unfinished keys of processes that died, and host keys of builds that did. */
-export const sweepKeys = (home: string): void => {
+/**
+ * Removes unfinished keys of processes that died, host keys of builds that did, and private halves of machines that are not being
+ * made any more.
+ */
+export const sweepKeys = (home: string, isBeingMade: (vmId: string) => boolean): void => {
   const folder = sshFolder(home)
   if (!existsSync(folder)) return
   removeUnfinished(folder)
   for (const name of readdirSync(folder)) {
+    if (name.endsWith(PRIVATE_HALF) && !isBeingMade(name.slice(0, -PRIVATE_HALF.length)))
+      rmSync(join(folder, name), { force: true })
     const most = name.startsWith(UNFINISHED) ? UNFINISHED_MAX_AGE_MS : BUILD_KEY.test(name) ? BUILD_MAX_AGE_MS : null
     if (most === null) continue
     const path = join(folder, name)
@@ -83,13 +92,32 @@ const makeHostKey = async (run: Run, home: string): Promise<HostKey> => {
   }
 }
 
+const pin = (home: string, vmId: string, publicKey: string): void => {
+  const [type, body] = publicKey.split(' ')
+  writeFileAtomic(knownHostsFile(home, vmId), `${vmId} ${type} ${body}\n`)
+}
+
 /** Makes a host key for one machine, and pins its public half: every later connection requires it. */
 export const pinnedHostKey = async (run: Run, home: string, vmId: string): Promise<HostKey> => {
   const made = await makeHostKey(run, home)
-  const [type, body] = made.publicKey.split(' ')
-  writeFileAtomic(knownHostsFile(home, vmId), `${vmId} ${type} ${body}\n`)
+  pin(home, vmId, made.publicKey)
   return made
 }
+/**
+ * The pinned host key of a machine that is being made. A create that was interrupted and is done again gets the same one, so
+ * that it asks for the same machine. `forgetPrivateHalf` once the machine answers.
+ */
+export const hostKeyOfCreate = async (run: Run, home: string, vmId: string): Promise<HostKey> => {
+  const file = privateHalfFile(home, vmId)
+  const pinned = existsSync(file) ? publicHostKey(home, vmId) : null
+  if (pinned !== null) return { privateKey: readFileSync(file, 'utf8'), publicKey: pinned }
+  // Pinned first: a private half that is there always fits what is pinned.
+  rmSync(file, { force: true })
+  const { privateKey, publicKey } = await pinnedHostKey(run, home, vmId)
+  writeFileAtomic(file, privateKey)
+  return { privateKey, publicKey: publicHostKey(home, vmId) ?? publicKey }
+}
+export const forgetPrivateHalf = (home: string, vmId: string) => rmSync(privateHalfFile(home, vmId), { force: true })
 /** For a machine that is made again from its disk, which holds its host key already: what is pinned for it stays. */
 export const hostKeyOfDisk = (run: Run, home: string, vmId: string): Promise<HostKey> =>
   existsSync(knownHostsFile(home, vmId)) ? makeHostKey(run, home) : pinnedHostKey(run, home, vmId)
@@ -110,4 +138,7 @@ export const publicHostKey = (home: string, vmId: string): string | null => {
 export const hasHostKey = (home: string, vmId: string): boolean => existsSync(knownHostsFile(home, vmId))
 /** Whether this home can log in to machines at all. */
 export const hasLoginKey = (home: string): boolean => existsSync(loginKeyFile(home))
-export const forgetHostKey = (home: string, vmId: string) => rmSync(knownHostsFile(home, vmId), { force: true })
+export const forgetHostKey = (home: string, vmId: string) => {
+  forgetPrivateHalf(home, vmId)
+  rmSync(knownHostsFile(home, vmId), { force: true })
+}

@@ -1,4 +1,4 @@
-/** A person's own ssh configuration: one line at its top includes a file of ours, and everything else there stays as it is. */
+/** A person's own ssh configuration: one line at its top includes our file, and everything else there stays as it is. */
 import { existsSync, lstatSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { fail } from '../../errors.ts'

@@ -2,7 +2,7 @@
 import type { Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
 import { jiraNoteMessage } from '../messages.ts'
-import type { IdleNote, KnownEnvironment, Message } from '../port.ts'
+import type { IdleNote, JiraNote, KnownEnvironment, Message } from '../port.ts'
 import { decideAgain } from './decide-again.ts'
 import { putMessages } from './outbox.ts'
 import { acceptReports } from './reports.ts'
@@ -51,22 +51,45 @@ const idleNews = (
     : []
 }
 
-/** What people read in Jira of a machine to which something happened that nobody asked for. */
-const newsOf = (
-  before: Environment | null,
-  { ticket, vmId, provider, status, paused, observedAt, idle }: Environment,
+/** That the hypervisor takes the machine back, that it did, and that the machine runs again. */
+const interruptionNews = (
+  before: Environment,
+  { ticket, vmId, status, interruption, observedAt }: Environment,
 ): Message[] => {
+  const former = before.interruption
+  const note = (interruption: Extract<JiraNote, { kind: 'interruption' }>['interruption']): Message[] => {
+    // The report of an action says nothing of it: what was told is not told again then.
+    const about = `interruption:${vmId}:${interruption.state}:${observedAt.slice(0, 13)}`
+    return [jiraNoteMessage(ticket, about, { kind: 'interruption', interruption })]
+  }
+  if (interruption !== undefined) return former?.state === interruption.state ? [] : note(interruption)
+  return former?.state === 'stopped' && status === 'running' ? note({ state: 'over', by: former.by }) : []
+}
+
+/** What people read in Jira of a machine to which something happened that nobody asked for. */
+const newsOf = (before: Environment | null, environment: Environment): Message[] => {
+  const { ticket, vmId, provider, status, paused, observedAt, idle, ending } = environment
   if (before?.vmId !== vmId) return []
   const isLost = status === 'lost' && before.status !== 'lost'
   const reason = before.paused == null ? (paused ?? null) : null
   // The report of an action does not say that it is still paused.
   const day = observedAt.slice(0, 10)
   return [
-    ...(isLost ? [jiraNoteMessage(ticket, `lost:${vmId}`, { kind: 'lost', vmId, provider })] : []),
+    ...(isLost
+      ? [
+          jiraNoteMessage(ticket, `lost:${vmId}`, {
+            kind: 'lost',
+            vmId,
+            provider,
+            ...(ending === undefined ? {} : { ending }),
+          }),
+        ]
+      : []),
     ...(reason === null
       ? []
       : [jiraNoteMessage(ticket, `paused:${vmId}:${reason}:${day}`, { kind: 'paused', reason })]),
     ...idleNews(before, { ticket, vmId, status, idle }),
+    ...interruptionNews(before, environment),
   ]
 }
 

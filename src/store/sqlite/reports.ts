@@ -22,7 +22,7 @@ const reportsToday = (sql: Sql, ticket: Ticket): number => {
   return count('push') + count('run')
 }
 
-/** Pushes first, oldest first: what a run pushed is told before its end. */
+/** Pushes first, oldest first: a run's pushes come before its end. */
 const reportDeliveries = (before: Environment | null, now: Environment, at: number): Delivery[] => {
   const { ticket, agent, pushes = [] } = now
   const common = { source: 'runner', lane: `runner:${ticket}`, receivedAt: at } as const

@@ -127,6 +127,13 @@ test.for([
     ],
   ],
   [
+    { kind: 'lost', vmId: 'as-drop-1-1a2b3c4d', provider: 'aws', ending: 'AWS says: Server.SpotInstanceTermination' },
+    [
+      'paragraph: The machine of DROP-1, as-drop-1-1a2b3c4d (aws), no longer exists, and agent-swarm did not delete it (AWS says: Server.SpotInstanceTermination).',
+      'paragraph: /swarm create makes it again from its disk if that is left, or else a new one. /swarm delete gives it up; unsaved work on a disk that is left is saved first.',
+    ],
+  ],
+  [
     {
       kind: 'idle',
       idle: {
@@ -165,6 +172,23 @@ test.for([
     [
       'paragraph: The machine of DROP-1 is paused: disk full. One that ran out of disk space goes on by itself when there is room again. What a person paused stays paused until /swarm start.',
     ],
+  ],
+  [
+    {
+      kind: 'interruption',
+      interruption: { state: 'announced', by: 'AWS', cause: '*no* room', next: 'It comes back' },
+    },
+    [
+      'paragraph: AWS stops the machine of DROP-1 within minutes: *no* room. /swarm checkpoint keeps its disk as it is now; what is in its memory alone is lost. It comes back.',
+    ],
+  ],
+  [
+    { kind: 'interruption', interruption: { state: 'stopped', by: 'AWS', cause: 'no room', next: 'It comes back' } },
+    ['paragraph: AWS stopped the machine of DROP-1: no room. Its disk and its checkpoints stay. It comes back.'],
+  ],
+  [
+    { kind: 'interruption', interruption: { state: 'over', by: 'AWS' } },
+    ['paragraph: AWS has started the machine of DROP-1 again.'],
   ],
   [
     {

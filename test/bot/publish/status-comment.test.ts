@@ -153,6 +153,23 @@ test('a paused machine', () => {
   )
 })
 
+test('a machine that its hypervisor takes back, and one that it ended', () => {
+  const announced = { state: 'announced', by: 'AWS', cause: 'marked-for-stop', next: 'AWS starts it again' } as const
+  const soon = statusOf({ known: known({ environment: environment({ interruption: announced }) }) })
+  expect(soon).toContain('**running**, and AWS stops it within minutes, as of')
+  expect(soon).toContain(
+    'AWS stops the machine of DROP-1 within minutes: marked-for-stop. `/swarm checkpoint` keeps its disk as it is now; what is in its memory alone is lost. AWS starts it again.',
+  )
+  const taken = environment({ status: 'stopped', ssh: null, interruption: { ...announced, state: 'stopped' } })
+  const after = statusOf({ known: known({ environment: taken }) })
+  expect(after).toContain('**stopped**, by AWS, as of')
+  expect(after).toContain('Its disk and its checkpoints stay. AWS starts it again.')
+  const lost = environment({ status: 'lost', ssh: null, ending: 'AWS says: Server.SpotInstanceTermination' })
+  expect(statusOf({ known: known({ environment: lost }) })).toContain(
+    '**lost** (AWS says: Server.SpotInstanceTermination) as of',
+  )
+})
+
 test('the minutes of grace after a merge', () => {
   expect(statusOf({ deleteAt: at('10:30:00') })).toContain(
     'The pull request is merged. The machine will be deleted at 2026-11-24 10:30:00 UTC. `/swarm start` keeps it.',

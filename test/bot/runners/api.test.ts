@@ -309,13 +309,15 @@ describe('heartbeats', () => {
 test('where a machine is: its host and its provider, nothing of one that is gone or that nobody has', async () => {
   const { ask, heartbeat, store } = await openRunnerStage()
   await heartbeat([environmentOf('DROP-1')], { runnerId: 'two', host: 'studio.local' })
-  const where = async (ticket: string) => (await ask('where', { runnerId: 'three', ticket })).json()
+  const where = async (ticket: string, runnerId = 'three') => (await ask('where', { runnerId, ticket })).json()
   expect(await where('DROP-1')).toEqual({
     machine: {
       ...{ ticket: 'DROP-1', provider: 'kvm', status: 'running', runner: 'two', host: 'studio.local' },
       heardAt: expect.stringMatching(/^\d{4}-/),
+      yours: false,
     },
   })
+  expect(await where('DROP-1', 'two')).toMatchObject({ machine: { yours: true } })
   expect(await where('DROP-2')).toEqual({ machine: null })
   await heartbeat([], { runnerId: 'two', host: 'studio.local' })
   await heartbeat([], { runnerId: 'two', host: 'studio.local' })

@@ -37,7 +37,7 @@ const record = async (): Promise<string> => {
     ['delete a checkpoint', async () => provider.deleteCheckpoint?.(ID, 'before-refactor')],
     ['stop', () => provider.stopVm(ID)],
     ['start again', () => provider.startVm(ID)],
-    ['what is left of machines', async () => provider.leftovers?.()],
+    ['the look of each minute', () => Promise.all([provider.listVms(), provider.endings?.(), provider.leftovers?.()])],
     ['isolation', async () => provider.isolated?.()],
     ['delete', () => provider.deleteVm(ID)],
   ]

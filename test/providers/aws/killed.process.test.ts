@@ -1,4 +1,6 @@
 /** A whole process is killed (-9) as AWS does what it asked for. The next command leaves one machine, or nothing. */
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import { openAwsCli } from '../../support/ec2/cli.ts'
 
@@ -20,20 +22,30 @@ const open = async () => {
     ec2.watch(() => {})
     expect(isKilled, running.output.stderr).toBe(true)
   }
-  return { ...opened, killedAt }
+  const keys = join(cli.home, 'state', 'ssh')
+  const hostKeys = () =>
+    readdirSync(keys)
+      .filter(name => name.endsWith('.known_hosts'))
+      .map(name => readFileSync(join(keys, name), 'utf8'))
+  return { ...opened, killedAt, hostKeys }
 }
 
 test('create, restore and delete that were killed are finished by the same command', { timeout: 300_000 }, async () => {
-  const { ec2, swarm, json, killedAt } = await open()
+  const { ec2, swarm, json, killedAt, hostKeys } = await open()
   const before = ec2.everything()
   await killedAt('RunInstances', 'create', 'AB-1')
   expect(ec2.state.instances.size).toBe(1)
+  const pinned = hostKeys()
+  expect(pinned).toHaveLength(1)
   await swarm('create', 'AB-1')
-  const alive = () => [...ec2.state.instances.values()].filter(({ state }) => state !== 'terminated')
-  expect(alive()).toHaveLength(1)
+  // The same machine, with the key that it was launched with.
+  expect(ec2.calls.filter(({ action }) => action === 'RunInstances')).toHaveLength(1)
+  expect([ec2.state.instances.size, hostKeys()]).toEqual([1, pinned])
   const [{ vmId }] = await json('list')
   await ec2.script(vmId, 'echo saved >state')
   await killedAt('CreateSnapshot', 'checkpoint', 'AB-1', 'one')
+  // AWS shows it by the time of the next command.
+  for (const snapshot of ec2.state.snapshots.values()) snapshot.hidden = 0
   await swarm('reconcile')
   expect((await json('list'))[0].checkpoints).toEqual(['one'])
   await ec2.script(vmId, 'echo later >state')

@@ -1,38 +1,29 @@
 /** The life of a machine where AWS behaves in its own way: see traps.ts for what is known of each. */
 import { existsSync, readFileSync } from 'node:fs'
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { clientToken } from '../../../providers/aws/machines.ts'
 import type { Bench } from '../../../src/selftest/bench.ts'
 import { promises } from '../../../src/selftest/promises.ts'
-import { awsOptions, BASE, openUnit } from '../../support/ec2/bench.ts'
+import { awsOptions, BASE } from '../../support/ec2/bench.ts'
 import { tagValue } from '../../support/ec2/ec2.ts'
+import { actions, ID, open, withMachine } from './unit.ts'
 
 vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
 
-const ID = 'as-ab-1-00000001'
-const open = (options: Parameters<typeof openUnit>[0] = {}) => {
-  const unit = openUnit(options)
-  onTestFinished(unit.ec2.close)
-  return unit
-}
-const withMachine = async (options: Parameters<typeof openUnit>[0] = {}) => {
-  const unit = open(options)
-  await unit.provider.createVm('AB-1', BASE, awsOptions(ID))
-  await unit.provider.startVm(ID)
-  return unit
-}
-const actions = (unit: Pick<ReturnType<typeof open>, 'ec2'>, from = 0) =>
-  unit.ec2.calls.slice(from).map(({ action }) => action)
 const failing = (kind: string) => ({ failure: { kind } })
 
 // ── Create ──
 
-test('user data is the seed as plain text, which the aws program encodes once, and goes through a file', async () => {
-  const { ec2, commands } = await withMachine()
+test('user data is the seed as plain text, which the aws program encodes once', async () => {
+  const { ec2 } = await withMachine()
   const text = Buffer.from(ec2.instanceOf(ID).userData, 'base64').toString()
   expect(text).toMatch(/^#cloud-config\n/)
-  expect(text).toContain('PRIVATE HOST KEY')
   expect(text.length).toBeLessThan(4_096)
+})
+
+test('the private key in the user data goes through a file, which is gone afterwards, and never through argv', async () => {
+  const { ec2, commands } = await withMachine()
+  expect(Buffer.from(ec2.instanceOf(ID).userData, 'base64').toString()).toContain('PRIVATE HOST KEY')
   expect(JSON.stringify(commands)).not.toContain('PRIVATE HOST KEY')
   const file = commands.flat().find(word => word.startsWith('file://')) ?? ''
   expect(file).toContain('/aws/tmp-')
@@ -144,6 +135,18 @@ test('a token of a machine that is terminated: the next attempt makes another on
   await unit.provider.deleteVm(ID)
   await unit.provider.createVm('AB-1', BASE, awsOptions(ID))
   expect(unit.ec2.instancesOf(ID).map(({ state }) => state === 'terminated')).toEqual([true, false])
+})
+
+test('a machine that is terminated, and that AWS shows for an hour with its tags, is in no list and is not there', async () => {
+  const { ec2, provider } = await withMachine()
+  await provider.deleteVm(ID)
+  const [shown] = ec2.instancesOf(ID)
+  expect([shown?.state, tagValue(shown?.tags ?? [], 'agent-swarm:vm')]).toEqual(['terminated', ID])
+  expect(await provider.listVms()).toEqual([])
+  expect(await provider.leftovers?.()).toEqual([])
+  await expect(provider.status(ID)).rejects.toMatchObject(failing('no-such-vm'))
+  await expect(provider.startVm(ID)).rejects.toMatchObject(failing('no-such-vm'))
+  await provider.deleteVm(ID)
 })
 
 test('tokens have 64 characters, and differ by machine and attempt', () => {
@@ -337,6 +340,53 @@ test('a Spot machine is stopped and started; AWS alone starts one that it interr
   )
 })
 
+test('that AWS takes a Spot machine back is told with its machine, and its end with its cause', async () => {
+  const { ec2, provider } = await withMachine({ settings: { awsMarket: 'spot' } })
+  const only = async () => (await provider.listVms())[0]
+  expect(await only()).not.toHaveProperty('interruption')
+  ec2.announce(ID)
+  expect(await only()).toMatchObject({
+    status: 'running',
+    interruption: {
+      ...{ state: 'announced', by: 'AWS' },
+      cause: 'marked-for-stop: Your Spot instance is marked for stop',
+    },
+  })
+  ec2.interrupt(ID)
+  const instance = ec2.instanceOf(ID)
+  instance.state = 'stopping'
+  expect(await only()).toMatchObject({ status: 'creating', interruption: { state: 'announced' } })
+  instance.state = 'stopped'
+  expect(await only()).toMatchObject({
+    status: 'stopped',
+    interruption: { state: 'stopped', cause: expect.stringMatching(/^instance-stopped-no-capacity: There is no Spot/) },
+  })
+  ec2.bringBack(ID)
+  await provider.startVm(ID)
+  expect(await only()).toMatchObject({ status: 'running' })
+  expect(await only()).not.toHaveProperty('interruption')
+  expect(await provider.endings?.()).toEqual(new Map())
+  // One that somebody stopped is not interrupted.
+  await provider.stopVm(ID)
+  expect(await only()).not.toHaveProperty('interruption')
+  ec2.terminate(ID, 'Server.SpotInstanceTermination')
+  expect(await provider.endings?.()).toEqual(new Map([[ID, 'AWS says: Server.SpotInstanceTermination']]))
+})
+
+test('a profile of the aws program is named in each command, and in the diagnosis', async () => {
+  const { commands, provider } = await withMachine({ settings: { awsProfile: 'swarm' } })
+  expect(commands.length).toBeGreaterThan(3)
+  for (const argv of commands) expect(argv.slice(argv.indexOf('--profile'))).toEqual(['--profile', 'swarm'])
+  const [first] = (await provider.diagnose?.(new AbortController().signal)) ?? []
+  expect(first?.text).toContain('AWS knows this host by the profile swarm, and machines')
+  const nobody = open({ settings: { awsProfile: 'nobody' } })
+  expect(await nobody.provider.available()).toMatchObject({
+    available: false,
+    reason: expect.stringContaining('(nobody) could not be found'),
+    remedy: expect.stringContaining('AGENT_SWARM_AWS_PROFILE'),
+  })
+})
+
 test('the diagnosis names the program with its version, group, images and what is not isolated, and no account', async () => {
   const { provider } = open()
   const rows = await provider.diagnose?.(new AbortController().signal)
@@ -387,19 +437,4 @@ test('without the right to ask for prices, machines are made and their price is 
   expect((await unit.provider.prices?.())?.get(ID)).toMatchObject({ usdPerHour: null, at: null })
   await unit.provider.createVm('AB-2', BASE, awsOptions('as-ab-2-00000002'))
   expect((await unit.provider.prices?.())?.get(ID)).toMatchObject({ usdPerHour: 0.048, isUpperBound: true })
-})
-
-// ── How much is asked ──
-
-test('list and status take one command for any number of machines', async () => {
-  const unit = await withMachine()
-  const count = async () => {
-    const from = unit.ec2.calls.length
-    await Promise.all([unit.provider.listVms(), unit.provider.usage?.(), unit.provider.prices?.()])
-    return unit.ec2.calls.length - from
-  }
-  expect(await count()).toBe(1)
-  for (let n = 2; n < 12; n += 1)
-    await unit.provider.createVm(`AB-${n}`, BASE, awsOptions(`as-ab-${n}-0000000${n % 10}`))
-  expect(await count()).toBe(1)
 })

@@ -10,7 +10,7 @@ vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-
 const ID = 'as-ab-1-00000001'
 const WANTED = [
   ...['RunInstances', 'CancelSpotInstanceRequests', 'DescribeSecurityGroups', 'CreateImage', 'DeregisterImage'],
-  ...['DeleteVolume', 'GetProducts'],
+  ...['DeleteVolume', 'GetProducts', 'DescribeTags'],
 ]
 
 /** The inputs of a life with Spot, an image of its own, and a disk that stays. */
@@ -38,6 +38,7 @@ const inputs = async (): Promise<Map<string, object>> => {
   })
   await provider.deleteBaseImage?.('other')
   await provider.isolated?.()
+  await provider.leftovers?.()
   await provider.createVm('AB-1', BASE, awsOptions(ID))
   const instance = ec2.instanceOf(ID)
   instance.mappings = instance.mappings.map(mapping => ({ ...mapping, goesAlong: false }))

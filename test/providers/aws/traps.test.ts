@@ -3,17 +3,18 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { expect, test } from 'vitest'
 import { explainAws } from '../../../providers/aws/explain.ts'
+import { titlesIn } from '../../support/titles.ts'
 import { traps } from './traps.ts'
 
 const support = resolve(import.meta.dirname, '../../support/ec2')
 
-test('every trap names a test that there is', () => {
-  const missing = traps.filter(({ file, test: name }) => {
-    const text = readFileSync(join(import.meta.dirname, `${file}.test.ts`), 'utf8')
-    // A comment tests nothing.
-    return !text.replaceAll(/\/\*[\s\S]*?\*\/|^ *\/\/.*$/gm, '').includes(name)
+test('every trap names a test that there is, and that is its own', () => {
+  const titles = traps.map(({ file, test: name, trap }) => {
+    const found = titlesIn(readFileSync(join(import.meta.dirname, `${file}.test.ts`), 'utf8'), name)
+    expect([trap, found.length]).toEqual([trap, 1])
+    return `${file}: ${found[0]}`
   })
-  expect(missing.map(({ trap }) => trap)).toEqual([])
+  expect(titles.filter((title, n) => titles.indexOf(title) !== n)).toEqual([])
   expect(new Set(traps.map(({ trap }) => trap)).size).toBe(traps.length)
 })
 

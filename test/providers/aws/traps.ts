@@ -15,7 +15,7 @@ export const traps: readonly Trap[] = [
     'user data holds a private key',
     'The command line is for every user of the host to read.',
     'life',
-    'goes through a file',
+    'the private key in the user data goes through a file',
   ),
   row(
     'exit codes',
@@ -107,7 +107,7 @@ export const traps: readonly Trap[] = [
     'terminated instances are shown for an hour',
     'With their tags.',
     'life',
-    'a token of a machine that is terminated',
+    'a machine that is terminated, and that AWS shows for an hour',
   ),
   // Checkpoints
   row(
@@ -141,7 +141,7 @@ export const traps: readonly Trap[] = [
     'lineage',
     'A snapshot must be of the lineage of the present root volume.',
     'disks',
-    'checkpoints of before and after both work',
+    'checkpoints of before and after it both work',
   ),
   row(
     'a task goes on without its process',
@@ -198,7 +198,13 @@ export const traps: readonly Trap[] = [
   ),
   row(
     'whoever may tag can write any tag',
-    'Two instances with one mark; tickets that are none.',
+    'Tickets that are none, and names that are flags.',
+    'life',
+    'tags that somebody else wrote are read as nothing',
+  ),
+  row(
+    'two instances may have one mark',
+    'Somebody copied the tags, or a crash made a second one.',
     'life',
     'of two instances with one mark none is changed',
   ),

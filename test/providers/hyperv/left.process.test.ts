@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { hypervOptions, IMAGE, openHypervHome } from '../../support/hyperv/bench.ts'
-import { noPwsh } from '../../support/hyperv/stand-in.ts'
+import { noPwsh, type StandInVm } from '../../support/hyperv/stand-in.ts'
 
 const VM = 'as-ab-1-0000000a'
 const options = hypervOptions(VM)
@@ -65,14 +65,58 @@ test.skipIf(noPwsh !== null)(`what a host says of itself${leftOut}`, { timeout: 
     expect(await provider.isolated?.()).toMatchObject({ isolated: true })
     const after = (await provider.diagnose?.(signal)) ?? []
     expect(after.some(({ status, text }) => status === 'ok' && text.includes('fixed addresses'))).toBe(true)
-    // Somebody took the rules away.
-    standIn.change(({ vms }) => {
-      for (const vm of vms) for (const adapter of vm.adapters) adapter.acls = []
-    })
-    expect(await provider.isolated?.()).toMatchObject({ isolated: false, reason: `${VM} run without rules` })
     const begun = standIn.processes()
     await provider.capacity?.()
     expect(standIn.processes() - begun).toBe(1)
+  } finally {
+    close()
+  }
+})
+
+test.skipIf(noPwsh !== null)(`isolation is that of the rules in force${leftOut}`, { timeout: 600_000 }, async () => {
+  const { provider, standIn, close } = await openHypervHome()
+  const change = (edit: (adapters: StandInVm['adapters']) => void) =>
+    standIn.change(({ vms }) => {
+      for (const { adapters } of vms) edit(adapters)
+    })
+  const report = async () => {
+    const begun = standIn.processes()
+    const isolation = await provider.isolated?.()
+    expect(standIn.processes() - begun).toBe(1)
+    return isolation
+  }
+  const not = (reason: string) => ({
+    ...{ isolated: false, reason },
+    remedy: expect.stringMatching(/^Stop and start them, .*agent-swarm stop <TICKET>, agent-swarm start <TICKET>/),
+  })
+  try {
+    await provider.createVm('AB-1', IMAGE, options)
+    await provider.startVm(VM)
+    expect(await report()).toMatchObject({ isolated: true })
+    // Somebody took one rule away.
+    expect(standIn.loseRule(VM, 'Outbound', '10.0.0.0/8')).toBe(1)
+    expect(await report()).toMatchObject(not(`${VM} lost a rule of its port, "Outbound 201 Deny 10.0.0.0/8"`))
+    const { signal } = new AbortController()
+    expect(await provider.diagnose?.(signal)).toContainEqual(
+      expect.objectContaining({ status: 'warning', text: expect.stringContaining('lost a rule of its port') }),
+    )
+    // The remedy.
+    await provider.stopVm(VM)
+    expect(await report()).toMatchObject({ isolated: true })
+    await provider.startVm(VM)
+    expect(await report()).toMatchObject({ isolated: true })
+    const rule = { Direction: 'Outbound', Weight: 999, Action: 'Allow', RemoteIPAddress: '10.9.0.0/16' }
+    change(([first]) => first?.acls.push(rule))
+    expect(await report()).toMatchObject(
+      not(`${VM} has a rule that agent-swarm did not give it, "Outbound 999 Allow 10.9.0.0/16"`),
+    )
+    change(([first]) => first?.acls.pop())
+    // Another adapter has none.
+    change(adapters => {
+      const [first] = adapters
+      if (first !== undefined) adapters.push({ ...first, acls: [] })
+    })
+    expect(await report()).toMatchObject(not(`${VM} runs without rules`))
   } finally {
     close()
   }

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { usableAddress } from '../../../providers/hyperv/addresses.ts'
 import { explain, explainRefusal } from '../../../providers/hyperv/explain.ts'
 import { requireShortPath } from '../../../providers/hyperv/folders.ts'
-import { rulesFor } from '../../../providers/hyperv/isolation.ts'
+import { holeIn, rulesFor } from '../../../providers/hyperv/isolation.ts'
 import { parseMark } from '../../../providers/hyperv/marks.ts'
 import { choosePlace, networkIn } from '../../../providers/hyperv/network.ts'
 import { type Host, parseState } from '../../../providers/hyperv/parse.ts'
@@ -83,7 +83,7 @@ const host = (more: Partial<Host> = {}): Host => ({
   ...more,
 })
 
-test('a switch of ours is a network when it has an address and NAT', () => {
+test('our own switch is a network when it has an address and NAT', () => {
   const own = { gateway: 0xac_1e_00_01, range: { base: 0xac_1e_00_00, bits: 20 } }
   expect(networkIn(host(), 'agent-swarm')).toEqual({ name: 'agent-swarm', own })
   expect(networkIn(host({ nats: [] }), 'agent-swarm')).toBe(null)
@@ -178,6 +178,34 @@ test.for([
   expect(decide(rules ?? [], packet)).toBe(expected)
   const keys = rules?.map(({ direction, weight }) => `${direction} ${weight}`) ?? []
   expect(new Set(keys).size).toBe(keys.length)
+})
+test.for([
+  ['all of them', (rules: string[]) => rules, null],
+  // The host has an address more since, so that others have another place in their group.
+  ['the same at another place', (rules: string[]) => rules.map(rule => rule.replace(' 601 ', ' 640 ')), null],
+  ['none', () => [], 'runs without rules'],
+  [
+    'one less that closes',
+    (rules: string[]) => rules.filter(rule => !rule.endsWith('169.254.0.0/16')),
+    'lost a rule of its port, "Outbound 204 Deny 169.254.0.0/16"',
+  ],
+  ['one less that opens', (rules: string[]) => rules.filter(rule => !rule.endsWith('10.1.0.0/16')), null],
+  ['one more that closes', (rules: string[]) => [...rules, 'Outbound 990 Deny 8.8.8.8'], null],
+  [
+    'one more that opens',
+    (rules: string[]) => [...rules, 'Inbound 990 Allow 0.0.0.0/0'],
+    'has a rule that agent-swarm did not give it, "Inbound 990 Allow 0.0.0.0/0"',
+  ],
+  [
+    'one that closes, below one that opens',
+    (rules: string[]) => rules.map(rule => rule.replace('Outbound 1 Deny', 'Outbound 101 Deny')),
+    'lost a rule of its port, "Outbound 1 Deny 0.0.0.0/0"',
+  ],
+] as const)('rules in force: %s', ([, edit, hole]) => {
+  const settings = { hypervAllow: ['10.1.0.0/16'], hypervNameservers: ['1.1.1.1'] }
+  const wanted = rulesFor({ address: `${OWN}/20`, gateway: '172.30.0.1' }, ['203.0.113.9'], settings) ?? []
+  const inForce = wanted.map(({ direction, weight, action, remote }) => `${direction} ${weight} ${action} ${remote}`)
+  expect(holeIn(wanted, edit(inForce))).toBe(hole)
 })
 test('where addresses change, there are no rules', () => {
   expect(rulesFor({ address: null, gateway: null }, [], { hypervAllow: [], hypervNameservers: [] })).toBe(null)

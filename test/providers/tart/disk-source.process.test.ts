@@ -57,6 +57,14 @@ describe.skipIf(!hasQemuImg)('qcow2', () => {
     })
   })
 
+  test('with its data in another file, which may be any of this host, is refused', async () => {
+    const data = `data_file=${at('disk.raw')},data_file_raw=on`
+    qemuImg('create', '-f', 'qcow2', '-o', data, at('data.qcow2'), '100M')
+    await expect(read('data.qcow2')).rejects.toMatchObject({
+      failure: { kind: 'usage', message: expect.stringContaining('depends on another image') },
+    })
+  })
+
   test('that is cut off is refused', async () => {
     writeFileSync(at('cut.qcow2'), Buffer.from('QFI\u00fb\0\0\0\u0003', 'latin1'))
     await expect(read('cut.qcow2')).rejects.toThrow('qemu-img')

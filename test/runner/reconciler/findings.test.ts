@@ -23,6 +23,7 @@ const rowOf = (status: EnvironmentStatus, desired: Desired, more: Partial<Enviro
   ...more,
 })
 const vm = (more: Partial<VmInfo>): VmInfo => ({ vmId: VM, ticket: 'DROP-1', ip: null, status: 'running', ...more })
+const interruption = { state: 'stopped', by: 'AWS', cause: 'no room', next: 'AWS starts it again' } as const
 const machines: (VmInfo | undefined)[] = [
   undefined,
   vm({ status: 'creating' }),
@@ -32,6 +33,8 @@ const machines: (VmInfo | undefined)[] = [
   vm({ paused: 'saving', pauseCause: 'interrupted' }),
   vm({ paused: 'by a user', pauseCause: 'asked' }),
   vm({ paused: 'unknown' }),
+  vm({ interruption: { ...interruption, state: 'announced' } }),
+  vm({ status: 'stopped', interruption }),
 ]
 const interruptions: Interrupted[][] = [
   [],
@@ -57,7 +60,7 @@ const allViews = statuses.flatMap(status =>
 const does = (view: TicketView) => findingsOfTicket(view).map(finding => finding.does)
 
 test('every state is defined, and is told in words', () => {
-  expect(allViews.length).toBe(6 * 3 * 8 * 13 * 2)
+  expect(allViews.length).toBe(6 * 3 * 10 * 13 * 2)
   for (const view of allViews)
     for (const { finding, step } of findingsOfTicket(view)) {
       expect(finding).toMatch(/^\w.*[^.]$/)
@@ -73,7 +76,8 @@ test('without an operation or a delete, the step is that of the lifecycle', () =
     const step = nextStep[row.desired][observedIn(row, machine)]
     const [first] = does(view)
     if (step === 'lose') expect(first).toBe(row.status === 'lost' ? undefined : 'lose')
-    else if (step === 'wait' || step === 'none') expect(['record', 'mark', undefined]).toContain(first)
+    else if (step === 'wait' || step === 'none')
+      expect(['record', 'mark', machine?.interruption === undefined ? undefined : 'keep']).toContain(first)
     else expect(first).toBe(step)
   }
 })
@@ -107,6 +111,15 @@ test.for<[string, TicketView, ReturnType<typeof does>]>([
   ['somebody started it', viewOf(rowOf('stopped', 'stopped'), { vm: vm({}) }), ['stop']],
   ['paused for want of space', viewOf(rowOf('running', 'running'), { vm: machines[4] }), ['resume']],
   ['paused by a person', viewOf(rowOf('running', 'running'), { vm: machines[6] }), []],
+  ['taken back soon', viewOf(rowOf('running', 'running'), { vm: machines[8] }), ['keep']],
+  ['taken back soon, and wanted stopped', viewOf(rowOf('running', 'stopped'), { vm: machines[8] }), ['stop']],
+  [
+    'taken back: it is recorded, and not started',
+    viewOf(rowOf('running', 'running'), { vm: machines[9] }),
+    ['keep', 'record'],
+  ],
+  ['taken back, and recorded', viewOf(rowOf('stopped', 'running'), { vm: machines[9] }), ['keep']],
+  ['taken back, and there again', viewOf(rowOf('stopped', 'running'), { vm: vm({}) }), ['record']],
   ['lost, and told', viewOf(rowOf('lost', 'running')), []],
   ['lost, and it is there again', viewOf(rowOf('lost', 'running'), { vm: vm({}) }), ['record']],
   ['another ticket in its mark', viewOf(rowOf('running', 'running'), { vm: vm({ ticket: 'DROP-2' }) }), ['mark']],
@@ -120,6 +133,19 @@ test.for<[string, TicketView, ReturnType<typeof does>]>([
   ['a delete that failed', viewOf(rowOf('deleting', 'absent'), { vm: vm({}) }), ['keep']],
 ])('%s', ([, view, expected]) => expect(does(view)).toEqual(expected))
 
+test('what the hypervisor did by itself is told with its cause and the way on', () => {
+  const told = (view: TicketView) => findingsOfTicket(view).map(({ finding, step }) => `${finding}; ${step}`)
+  expect(told(viewOf(rowOf('running', 'running'), { vm: machines[8] }))).toEqual([
+    'AWS stops it within minutes (no room); none: it is kept; AWS starts it again; to keep its disk as it is now: agent-swarm checkpoint DROP-1',
+  ])
+  expect(told(viewOf(rowOf('stopped', 'running'), { vm: machines[9] }))).toEqual([
+    'AWS stopped it (no room); none: it is kept; AWS starts it again',
+  ])
+  expect(told(viewOf(rowOf('running', 'running'), { ending: 'AWS says: terminated' }))).toEqual([
+    'its machine no longer exists, and agent-swarm did not delete it (AWS says: terminated); mark it lost, and tell it on the ticket',
+  ])
+})
+
 test('a machine that no row knows is adopted with the ticket of its mark, and nothing else', () => {
   expect(findingOfMachine('kvm', vm({}), null)).toMatchObject({ ticket: 'DROP-1', vmId: VM, does: 'adopt' })
   expect(findingOfMachine('kvm', vm({}), 'as-drop-1-00000002').does).toBe('keep')
@@ -132,6 +158,8 @@ test('what is left of machines is kept', () => {
 })
 
 test('observed states', () => {
-  const expected: Observed[] = ['gone', 'creating', 'stopped', 'running', 'stuck', 'stuck', 'held', 'held']
+  const expected: Observed[] = [
+    ...(['gone', 'creating', 'stopped', 'running', 'stuck', 'stuck', 'held', 'held', 'running', 'taken'] as const),
+  ]
   expect(machines.map(machine => observedIn({ status: 'running' }, machine))).toEqual(expected)
 })

@@ -247,6 +247,29 @@ test.for(['disk-full', 'interrupted', 'asked'] as const)('a machine that is paus
   expect(findings.map(({ step }) => step)).toEqual(pauseCause === 'asked' ? [] : ['resume it'])
 })
 
+test('a machine that its hypervisor stopped by itself is recorded and told, not started, and recorded again when it is back', async () => {
+  const provider = await it.provider()
+  const vmId = it.vmIdOf('DROP-1')
+  let isTaken = true
+  const interruption = { state: 'stopped', by: 'AWS', cause: 'no room', next: 'it comes back' } as const
+  wrapProviders(it.context, each => ({
+    ...each,
+    listVms: async () => (await each.listVms()).map(vm => (isTaken ? { ...vm, interruption } : vm)),
+    startVm: async () => {
+      throw fail('busy', 'starting it: AWS alone does that')
+    },
+  }))
+  await provider.stopVm(vmId)
+  const told = { ticket: 'DROP-1', finding: 'AWS stopped it (no room)', step: 'none: it is kept; it comes back' }
+  expect(await settle()).toMatchObject([told, { step: 'record it' }])
+  expect(row()).toMatchObject({ status: 'stopped', desired: 'running' })
+  expect(await settle()).toMatchObject([told])
+  isTaken = false
+  await provider.startVm(vmId)
+  expect(await settle()).toMatchObject([{ finding: 'it is running, and the registry says stopped' }])
+  expect(row()).toMatchObject({ status: 'running', desired: 'running' })
+})
+
 test('what waits of a dead process is removed', async () => {
   const since = new Date().toISOString()
   it.context.registry.beginWaiting({

@@ -3,7 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { openRun } from '../../../src/exec.ts'
-import { forgetHostKey, loginKey, pinnedHostKey, sweepKeys } from '../../../src/runner/ssh/keys.ts'
+import {
+  forgetHostKey,
+  forgetPrivateHalf,
+  hostKeyOfCreate,
+  loginKey,
+  pinnedHostKey,
+  sweepKeys,
+} from '../../../src/runner/ssh/keys.ts'
 import { sshArguments } from '../../../src/runner/ssh/options.ts'
 
 const run = openRun(process.env)
@@ -33,6 +40,35 @@ test('a host key is pinned under the id of its machine, and its private half is 
   expect(readdirSync(join(home, 'ssh'))).toEqual([])
 })
 
+test('a create that is done again gets the host key that is pinned, until the machine answers', async () => {
+  const made = await hostKeyOfCreate(run, home, VM)
+  expect(made.privateKey).toContain('BEGIN OPENSSH PRIVATE KEY')
+  expect(readFileSync(join(home, 'ssh', `${VM}.known_hosts`), 'utf8')).toBe(`${VM} ${made.publicKey}\n`)
+  expect(statSync(join(home, 'ssh', `${VM}.host_key`)).mode & 0o777).toBe(0o600)
+  expect(await hostKeyOfCreate(run, home, VM)).toEqual(made)
+  forgetPrivateHalf(home, VM)
+  expect(readdirSync(join(home, 'ssh'))).toEqual([`${VM}.known_hosts`])
+})
+
+test('without both halves, a create gets a new host key', async () => {
+  const first = await hostKeyOfCreate(run, home, VM)
+  rmSync(join(home, 'ssh', `${VM}.known_hosts`))
+  const second = await hostKeyOfCreate(run, home, VM)
+  forgetPrivateHalf(home, VM)
+  const third = await hostKeyOfCreate(run, home, VM)
+  expect(new Set([first, second, third].map(({ privateKey }) => privateKey)).size).toBe(3)
+  expect(readFileSync(join(home, 'ssh', `${VM}.known_hosts`), 'utf8')).toBe(`${VM} ${third.publicKey}\n`)
+  forgetHostKey(home, VM)
+  expect(readdirSync(join(home, 'ssh'))).toEqual([])
+})
+
+test('a sweep keeps the private half of a machine that is being made, and of no other', async () => {
+  const other = 'as-drop-2-00000002'
+  for (const vmId of [VM, other]) await hostKeyOfCreate(run, home, vmId)
+  sweepKeys(home, vmId => vmId === VM)
+  expect(readdirSync(join(home, 'ssh')).sort()).toEqual([`${VM}.host_key`, `${VM}.known_hosts`, `${other}.known_hosts`])
+})
+
 test('a sweep removes the unfinished key of a dead process, and keeps one that is being made', async () => {
   await loginKey(run, home)
   for (const name of ['new-dead', 'new-alive']) {
@@ -41,7 +77,7 @@ test('a sweep removes the unfinished key of a dead process, and keeps one that i
   }
   const before = new Date(Date.now() - 2 * 60_000)
   for (const name of ['new-dead', 'login']) utimesSync(join(home, 'ssh', name), before, before)
-  sweepKeys(home)
+  sweepKeys(home, () => false)
   expect(readdirSync(join(home, 'ssh')).sort()).toEqual(['login', 'new-alive'])
 })
 

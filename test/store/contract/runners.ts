@@ -85,6 +85,27 @@ export const runnersContract = (open: Open) => {
       expect(await stage.messages()).toHaveLength(3)
     })
 
+    test('the ticket says once that the hypervisor takes a machine back, that it did, and that it runs again', async () => {
+      const stage = await openStage(open)
+      const beat = beats(stage)
+      const { vmId } = running
+      await beat([running])
+      const announced = { state: 'announced', by: 'AWS', cause: 'no room', next: 'it comes back' } as const
+      const taken = { ...announced, state: 'stopped' } as const
+      const stopped = { ...running, status: 'stopped', ssh: null } as const
+      await beat([{ ...running, interruption: announced, observedAt: timeAt(5) }])
+      await beat([{ ...running, interruption: announced, observedAt: timeAt(10) }])
+      // An action's report says nothing of it.
+      await beat([{ ...running, observedAt: timeAt(12) }])
+      await beat([{ ...running, interruption: announced, observedAt: timeAt(14) }])
+      await beat([{ ...stopped, interruption: taken, observedAt: timeAt(15) }])
+      await beat([{ ...running, observedAt: timeAt(20) }])
+      const hour = timeAt(5).slice(0, 13)
+      expect((await stage.messages()).filter(key => key.startsWith('jira:'))).toEqual(
+        ['announced', 'stopped', 'over'].map(state => `jira:interruption:${vmId}:${state}:${hour}`),
+      )
+    })
+
     test('the ticket says once that nobody uses a machine, that it sleeps, and that it is awake again', async () => {
       const stage = await openStage(open)
       const beat = beats(stage)

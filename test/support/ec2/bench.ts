@@ -16,7 +16,7 @@ export const OTHER_HOME_ID = 'ffff000011112222'
 export const BASE = 'agent-swarm-base'
 
 export const settingsWith = (more: Partial<AwsSettings> = {}): AwsSettings => ({
-  ...{ awsRegion: 'eu-central-1', awsSecurityGroup: GROUP, awsSubnet: null, awsPrices: null },
+  ...{ awsRegion: 'eu-central-1', awsSecurityGroup: GROUP, awsSubnet: null, awsPrices: null, awsProfile: null },
   ...{ awsTypes: [...awsSettings.awsTypes.default], awsMarket: 'on-demand' },
   ...more,
 })

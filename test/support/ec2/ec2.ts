@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { diskActions, publishImage } from './disks.ts'
-import { end, instanceActions, interrupt } from './instances.ts'
+import { announce, bringBack, end, instanceActions, interrupt } from './instances.ts'
 import { accountActions, GROUP, type Input } from './requests.ts'
 import { type Ec2Options, type Instance, openState, refuse, type State, type Tag } from './state.ts'
 
@@ -87,6 +87,8 @@ export const openEc2 = (options: Partial<Ec2Options> = {}) => {
     root,
     calls,
     call,
+    /** The one profile of the aws program. */
+    profile: 'swarm',
     /** The next request for the action fails. */
     failNext: (action: string, code: string, message = 'on purpose') => faults.push({ action, code, message }),
     watch: (work: OnCall) => {
@@ -103,9 +105,11 @@ export const openEc2 = (options: Partial<Ec2Options> = {}) => {
     instanceOf: only,
     instancesOf,
     rootFolder,
+    announce: (vmId: string) => announce(state, only(vmId).id),
+    bringBack: (vmId: string) => bringBack(state, only(vmId).id),
     interrupt: (vmId: string) => interrupt(state, only(vmId).id),
-    /** Somebody terminates it in the console. */
-    terminate: (vmId: string) => end(state, only(vmId), 'Client.UserInitiatedShutdown'),
+    /** Somebody terminates it in the console, or AWS does. */
+    terminate: (vmId: string, code = 'Client.UserInitiatedShutdown') => end(state, only(vmId), code),
     /** Runs a script with the machine's disk as its home. */
     script: async (vmId: string, text: string): Promise<string> => {
       const instance = only(vmId)

@@ -235,6 +235,22 @@ const start = (state: State, instance: Instance): void => {
   run(state, instance)
 }
 
+/** AWS says that it will take a Spot instance away within two minutes. */
+export const announce = (state: State, id: string): void => {
+  const request = requestOf(state, find(state, id))
+  if (request === null) throw new Error('it is no Spot instance')
+  request.status = { Code: 'marked-for-stop', Message: 'Your Spot instance is marked for stop.' }
+}
+
+/** AWS has room again. */
+export const bringBack = (state: State, id: string): void => {
+  const instance = find(state, id)
+  const request = requestOf(state, instance)
+  if (request === null) throw new Error('it is no Spot instance')
+  request.status = { Code: 'fulfilled', Message: 'Your Spot request is fulfilled.' }
+  run(state, instance)
+}
+
 /** AWS takes a Spot instance away. */
 export const interrupt = (state: State, id: string): void => {
   const instance = find(state, id)

@@ -110,11 +110,14 @@ const standIn = (ec2: Ec2, argv: readonly string[]): Answer => {
   for (let at = 0; at < rest.length; at += 1) {
     const name = rest[at] ?? ''
     if (name === '--no-cli-pager') continue
-    if (!['--cli-input-json', '--output', '--region', '--endpoint-url'].includes(name))
+    if (!['--cli-input-json', '--output', '--region', '--profile', '--endpoint-url'].includes(name))
       return wrong(`Unknown options: ${name}`)
     at += 1
     options.set(name, rest[at] ?? '')
   }
+  const profile = options.get('--profile') ?? ec2.profile
+  if (profile !== ec2.profile)
+    return { exitCode: 255, stdout: '', stderr: `\nThe config profile (${profile}) could not be found\n` }
   const given = options.get('--cli-input-json') ?? '{}'
   const text = given.startsWith('file://') ? readFileSync(given.slice('file://'.length), 'utf8') : given
   const input = JSON.parse(text) as Record<string, unknown>

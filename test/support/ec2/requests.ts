@@ -57,7 +57,27 @@ export const byToken = (state: State, action: string, input: Input, make: () => 
   return before.id
 }
 
+/** Of what has a mark, as AWS shows it: also of what is terminated or cancelled. */
+const describeTags = (state: State, input: Input) => {
+  const kinds = {
+    ...{ instance: state.instances, volume: state.volumes, snapshot: state.snapshots, image: state.images },
+    'spot-instances-request': state.requests,
+  }
+  return {
+    Tags: Object.entries(kinds).flatMap(([type, things]) =>
+      [...things.values()]
+        .filter(({ hidden }) => hidden === 0)
+        .flatMap(({ id, tags }) =>
+          tags
+            .filter(({ Key }) => passes([], filtersOf(input), { key: Key, 'resource-type': type }))
+            .map(({ Key, Value }) => ({ Key, ResourceId: id, ResourceType: type, Value })),
+        ),
+    ),
+  }
+}
+
 export const accountActions = {
+  DescribeTags: describeTags,
   DescribeInstanceTypes: (_: State, input: Input) => ({
     InstanceTypes: Object.entries(TYPES)
       .filter(([type]) => passes([], filtersOf(input), { 'instance-type': type }))

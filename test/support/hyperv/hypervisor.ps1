@@ -7,7 +7,7 @@ class VirtualMachine : VirtualMachineBase {
   [long] $ProcessorCount; [long] $MemoryStartup; [long] $MemoryAssigned; [timespan] $Uptime; [int] $CPUUsage; [object[]] $NetworkAdapters
 }
 class VMSnapshot : VirtualMachineBase { [datetime] $CreationTime; [guid] $VMId; [string] $VMName }
-class VMNetworkAdapterBase { [string] $Name; [string] $VMName; [guid] $VMId; [string] $MacAddress; [string] $SwitchName; [string[]] $IPAddresses }
+class VMNetworkAdapterBase { [string] $Name; [string] $VMName; [guid] $VMId; [string] $MacAddress; [string] $SwitchName; [string[]] $IPAddresses; [int] $Number }
 class HardDiskDrive { [string] $Path; [string] $VMName }
 class DvdDrive { [string] $Path; [string] $VMName }
 class VMNetworkAdapterExtendedAclSetting { [string] $Direction; [int] $Weight; [string] $Action; [string] $RemoteIPAddress; [string] $LocalIPAddress; [string] $Protocol; [string] $LocalPort; [string] $RemotePort; [bool] $Stateful; [guid] $VMId; [int] $Adapter }
@@ -53,14 +53,15 @@ function Get-Adapter($vm, $number = 0) {
     # The daemon in the guest takes a while.
     if ($adapter.looks -gt 0) { $adapter.looks -= 1; $script:changed = $true } else { $addresses = @('169.254.7.7', 'fe80::1', $adapter.kvp) }
   }
-  [VMNetworkAdapterBase]@{ Name = 'Netzwerkkarte'; VMName = $vm.name; VMId = $vm.id; MacAddress = $adapter.mac; SwitchName = $adapter.switch; IPAddresses = [string[]]$addresses }
+  [VMNetworkAdapterBase]@{ Name = 'Netzwerkkarte'; VMName = $vm.name; VMId = $vm.id; MacAddress = $adapter.mac; SwitchName = $adapter.switch; IPAddresses = [string[]]$addresses; Number = $number }
 }
+function Get-Adapters($vm) { for ($n = 0; $n -lt $vm.adapters.Count; $n++) { Get-Adapter $vm $n } }
 function Get-Object($vm) {
   $result = [VirtualMachine]@{ Id = $vm.id; Name = $vm.name; State = $vm.state; Notes = $vm.notes; Path = $vm.path }
   $result.ProcessorCount = $vm.cpus
   $result.MemoryStartup = $vm.memory
   $result.MemoryAssigned = $(if ($vm.state -eq 'Running') { $vm.memory } else { 0 })
-  $result.NetworkAdapters = @(Get-Adapter $vm)
+  $result.NetworkAdapters = @(Get-Adapters $vm)
   $result
 }
 function Get-SnapshotObject($snapshot) {
@@ -71,6 +72,10 @@ function Find-Vm($p) {
   $vm = $state.vms | Where-Object { [guid]$_.id -eq $id }
   if (-not $vm) { Fail 'ObjectNotFound,Microsoft.HyperV.PowerShell' ObjectNotFound "Hyper-V konnte keinen virtuellen Computer mit der ID `"$id`" finden." }
   $vm
+}
+function Find-Adapter($p) {
+  $number = $(if ($p.ContainsKey('VMNetworkAdapter')) { @($p.VMNetworkAdapter)[0].Number } elseif ($p.ContainsKey('InputObject')) { @($p.InputObject)[0].Adapter } else { 0 })
+  (Find-Vm $p).adapters[$number]
 }
 function Find-Snapshot($p) {
   $id = $(if ($p.ContainsKey('VMSnapshot')) { @($p.VMSnapshot)[0].Id } else { $p.Id })
@@ -178,11 +183,11 @@ $cmdlets = @{
     [IO.File]::AppendAllText("$root/permissions", "attach $($p.Path)`n")
   }
   'Get-VMNetworkAdapter' = {
-    if ($p.ContainsKey('VM')) { return Get-Adapter (Find-Vm $p) }
-    foreach ($vm in $state.vms) { Get-Adapter $vm }
+    if ($p.ContainsKey('VM')) { return Get-Adapters (Find-Vm $p) }
+    foreach ($vm in $state.vms) { Get-Adapters $vm }
   }
   'Set-VMNetworkAdapter' = {
-    $adapter = (Find-Vm $p).adapters[0]
+    $adapter = Find-Adapter $p
     if ($p.ContainsKey('StaticMacAddress')) {
       if ($p.StaticMacAddress -notmatch '^[0-9A-Fa-f]{12}$') { Fail 'InvalidParameter,Microsoft.HyperV.PowerShell.Commands.SetVMNetworkAdapter' InvalidArgument 'MAC.' }
       $adapter.mac = $p.StaticMacAddress.ToUpper()
@@ -193,19 +198,20 @@ $cmdlets = @{
   }
   'Get-VMNetworkAdapterExtendedAcl' = {
     $vm = Find-Vm $p
-    foreach ($acl in $vm.adapters[0].acls) { [VMNetworkAdapterExtendedAclSetting]@{ Direction = $acl.Direction; Weight = $acl.Weight; Action = $acl.Action; RemoteIPAddress = $acl.RemoteIPAddress; LocalIPAddress = "$($acl.LocalIPAddress)"; Protocol = "$($acl.Protocol)"; VMId = $vm.id } }
+    $number = $(if ($p.ContainsKey('VMNetworkAdapter')) { @($p.VMNetworkAdapter)[0].Number } else { 0 })
+    foreach ($acl in $vm.adapters[$number].acls) { [VMNetworkAdapterExtendedAclSetting]@{ Direction = $acl.Direction; Weight = $acl.Weight; Action = $acl.Action; RemoteIPAddress = $acl.RemoteIPAddress; LocalIPAddress = "$($acl.LocalIPAddress)"; Protocol = "$($acl.Protocol)"; VMId = $vm.id; Adapter = $number } }
   }
   'Add-VMNetworkAdapterExtendedAcl' = {
-    $vm = Find-Vm $p
-    if (@($vm.adapters[0].acls | Where-Object { $_.Weight -eq $p.Weight -and $_.Direction -eq $p.Direction }).Count -gt 0) { Fail 'InvalidParameter,Microsoft.HyperV.PowerShell.Commands.AddVMNetworkAdapterExtendedAcl' InvalidArgument 'Die Gewichtung ist bereits vergeben.' }
+    $adapter = Find-Adapter $p
+    if (@($adapter.acls | Where-Object { $_.Weight -eq $p.Weight -and $_.Direction -eq $p.Direction }).Count -gt 0) { Fail 'InvalidParameter,Microsoft.HyperV.PowerShell.Commands.AddVMNetworkAdapterExtendedAcl' InvalidArgument 'Die Gewichtung ist bereits vergeben.' }
     $acl = @{}
     foreach ($key in 'Direction', 'Weight', 'Action', 'RemoteIPAddress', 'LocalIPAddress', 'Protocol', 'LocalPort', 'RemotePort', 'Stateful') { if ($p.ContainsKey($key)) { $acl[$key] = $p[$key] } }
-    $vm.adapters[0].acls += @($acl)
+    $adapter.acls += @($acl)
   }
   'Remove-VMNetworkAdapterExtendedAcl' = {
-    $vm = Find-Vm $p
+    $adapter = Find-Adapter $p
     $rule = @($p.InputObject)[0]
-    $vm.adapters[0].acls = @($vm.adapters[0].acls | Where-Object { $_.Weight -ne $rule.Weight -or $_.Direction -ne $rule.Direction })
+    $adapter.acls = @($adapter.acls | Where-Object { $_.Weight -ne $rule.Weight -or $_.Direction -ne $rule.Direction })
   }
   'Start-VM' = {
     $vm = Find-Vm $p

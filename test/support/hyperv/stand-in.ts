@@ -236,6 +236,16 @@ export const openHypervStandIn = (
       work(present)
       write(present)
     },
+    /** Takes one rule from each port of the machine, as somebody does in PowerShell. Returns how many there were. */
+    loseRule: (vmId: string, direction: 'Inbound' | 'Outbound', remote: string): number => {
+      const present = state()
+      const adapters = present.vms.filter(({ name }) => name === vmId).flatMap(vm => vm.adapters)
+      const before = adapters.flatMap(({ acls }) => acls).length
+      for (const adapter of adapters)
+        adapter.acls = adapter.acls.filter(rule => rule.Direction !== direction || rule.RemoteIPAddress !== remote)
+      write(present)
+      return before - adapters.flatMap(({ acls }) => acls).length
+    },
     vm: requireVm,
     /** The guest's files: the content of the disk that its machine has now. */
     contentOf: (name: string): string => {
