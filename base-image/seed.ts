@@ -66,7 +66,14 @@ const networkdLines = (network: SeedNetwork): string[] => {
 }
 
 /** What swarm-seed reads: a name and a value a line, several lines of a name where its value has several. */
-export const swarmSeed = ({ hostname, instanceId = hostname, network, publicKey, hostKey, machineId }: Seed): string => {
+export const swarmSeed = ({
+  hostname,
+  instanceId = hostname,
+  network,
+  publicKey,
+  hostKey,
+  machineId,
+}: Seed): string => {
   const lines = (name: string, text: string) =>
     text
       .split('\n')

@@ -83,7 +83,7 @@ describe.skipIf(!hasSandbox())('a clone boots', () => {
   })
 
   test('one that has the machine-id of another machine on its disk takes its own', async () => {
-    const [machineId, others] = ['0'.repeat(31) + '1', '0'.repeat(31) + '2']
+    const [machineId, others] = [`${'0'.repeat(31)}1`, `${'0'.repeat(31)}2`]
     const before = `echo ${others} >/etc/machine-id`
     const ran = await boot([swarmSeed({ ...SEED, machineId })], { before, more: 'cat /etc/machine-id' })
     expect(ran.stdout.trim().endsWith(machineId)).toBe(true)
