@@ -87,7 +87,7 @@ export const runByAgent = async (
       const reason = (decoded(now['err-data']).trim() || decoded(now['out-data']).trim())
         .slice(-MAX_REASON)
         .replaceAll(/[\p{Cc}\p{Cf}]+/gu, ' ')
-      throw fail('unknown', `${doing}: ${reason || `it ended with status ${Number(now.exitcode)}`}`)
+      throw fail('unknown', `${doing}: ${reason || 'the guest ended it without a word'}`)
     }
     if (performance.now() > end) throw fail('timeout', `${doing}: not done within ${deadline / 1000} s`)
   }

@@ -83,7 +83,8 @@ test('shellcheck finds nothing in the whole text', context => {
   const ran = spawnSync('shellcheck', ['--shell=sh', '-'], { input: script, encoding: 'utf8' })
   if (ran.error !== undefined) return context.skip('shellcheck is not installed (apt-get install shellcheck)')
   expect(ran.stdout).toBe('')
-  for (const file of ['contents.sh', 'seal.sh']) execFileSync('shellcheck', [join(SCRIPT, '..', file)])
+  for (const file of ['contents.sh', 'seal.sh', 'reseed.sh', 'identity.sh'])
+    execFileSync('shellcheck', [join(SCRIPT, '..', file)])
 })
 
 describe.skipIf(!hasSandbox())('the profile minimal', () => {
