@@ -17,12 +17,14 @@ export type Mark = {
   port: number | null
   /** The address that the network keeps for it, and the only one that its filter lets it use. Null: it is not isolated. */
   ip: string | null
+  /** Its checkpoints are frozen layers of its disk, for life. Absent: they are snapshots inside it, as earlier versions made them. */
+  checkpoints?: 'external'
 }
 
-export const markAttributes = ({ vmId, ticket, home, mac, port, ip }: Mark): Piece => {
+export const markAttributes = ({ vmId, ticket, home, mac, port, ip, checkpoints }: Mark): Piece => {
   const optional = (name: string, value: string | number | null) =>
     value === null ? NOTHING : xml` ${name}="${value}"`
-  return xml`name="${vmId}"${optional('ticket', ticket)}${optional('home', home)} mac="${mac}"${optional('port', port)}${optional('ip', ip)}`
+  return xml`name="${vmId}"${optional('ticket', ticket)}${optional('home', home)} mac="${mac}"${optional('port', port)}${optional('ip', ip)}${optional('checkpoints', checkpoints ?? null)}`
 }
 
 /** The marks in what one or many `virsh metadata` printed. libvirt keeps no order of attributes. */
@@ -37,6 +39,7 @@ export const parseMarks = (text: string): Mark[] =>
       {
         ...{ vmId, ticket, home: attribute('home') ?? null, mac, ip: attribute('ip') ?? null },
         port: port === undefined ? null : Number(port),
+        ...(attribute('checkpoints') === 'external' ? { checkpoints: 'external' as const } : {}),
       },
     ]
   })
