@@ -189,6 +189,7 @@ const setUp = async (build: Build, disk: string): Promise<string[]> => {
     }),
     folder: pool.folder,
     isolator: await openIsolator(context),
+    checkpoints: 'external',
   })
   const contents = await prepareGuest(await bootMachine(buildMachines(context), request, builder), request)
   await stopMachine(context, builder)

@@ -31,6 +31,7 @@ const words: Readonly<Record<Capability, string | null>> = {
   cloudImage: 'a cloud image to begin with',
   emulated: null,
   endings: null,
+  settle: null,
   hasLeftDisk: null,
   leftovers: null,
   imageReferences: null,
