@@ -61,6 +61,14 @@ export const ticketOfPullRequest = (
   return firstKey(branch, rules.projects) ?? firstKey(title, rules.projects)
 }
 
+const OF_AN_ATTEMPT = /^([A-Za-z][A-Za-z0-9_]*-[0-9]+)-.+-attempt-([1-9][0-9]?)$/
+
+/** The number of the attempt that a branch is of, 2 for `DROP-1-login-attempt-2`. `ticket`: the key that the branch names. */
+export const attemptOfBranch = (branch: string, ticket: Ticket): number | null => {
+  const [, named, attempt] = branch.match(OF_AN_ATTEMPT) ?? []
+  return named?.toUpperCase() === ticket ? Number(attempt) : null
+}
+
 /** The ticket that a push to this branch is about. */
 export const ticketOfBranch = (branch: string, rules: BranchRules): Ticket | null =>
   ticketOfPullRequest({ branch, title: '' }, rules)

@@ -23,6 +23,8 @@ export type ImageProfile = (typeof IMAGE_PROFILES)[number]
 
 export const isTicket = (text: string): text is Ticket => TICKET.test(text)
 export const isEnvironmentKey = (text: string): text is EnvironmentKey => ENVIRONMENT_KEY.test(text)
+/** The most that one fork makes. */
+export const MAX_FORKS = 9
 /** The most attempts of a ticket: `~1` to `~99`. */
 export const MAX_ATTEMPTS = 99
 export const ticketOf = (key: EnvironmentKey): Ticket => key.slice(0, key.includes('~') ? key.indexOf('~') : undefined)

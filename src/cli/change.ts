@@ -10,7 +10,7 @@ import { recoverAll } from '../runner/recovery.ts'
 import type { Action, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
 import type { Outcome } from '../schema/outcome.ts'
-import type { Change } from './change-kinds.ts'
+import { type Change, keyOf } from './change-kinds.ts'
 import type { Output } from './json.ts'
 import { type Invocation, print, printFailure, printJson, printNote } from './terminal/output.ts'
 import { openProgress, type ProgressView, UNDOING } from './terminal/progress.ts'
@@ -69,6 +69,8 @@ const interruptNotes: Readonly<Record<Change['kind'], string>> = {
   tell: 'stopping. See whether the agent got it: agent-swarm status',
   agent: 'stopping. See the state of the agent: agent-swarm status',
   delete: 'stopping. Nothing is deleted.',
+  fork: `undoing what was started. ${AGAIN}`,
+  promote: 'stopping. What is decided is finished by agent-swarm reconcile, or the runner.',
 }
 
 const interruptNote = ({ registry }: RunnerContext, { ticket, kind }: Change, phase: string | null): string => {
@@ -170,9 +172,10 @@ const textOf = (change: Change, shown: Exclude<Shown, { result: 'failed' }>): st
   const { ticket } = change
   switch (shown.result) {
     case 'planned':
-      return [`Dry run: \`${commandOf(change)} ${ticket}\` would:`, ...shown.would.map(step => `  - ${step}`)].join(
-        '\n',
-      )
+      return [
+        `Dry run: \`${commandOf(change)} ${keyOf(change)}\` would:`,
+        ...shown.would.map(step => `  - ${step}`),
+      ].join('\n')
     case 'detached':
       return `${shown.kind} of ${ticket} continues in the background (process ${shown.pid}). Progress: agent-swarm status ${ticket}`
     case 'skipped':

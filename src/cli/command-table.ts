@@ -179,6 +179,31 @@ const checkpointCommands = {
   },
 } satisfies Record<string, Command>
 
+const attemptCommands = {
+  fork: {
+    arguments: [ticket],
+    summary: 'Make attempts: machines that go on from the state of one.',
+    details:
+      'Each has a key of its own (DROP-2100~1), a branch of its own (…-attempt-1), and a copy of the conversation of the agent. Where the provider forks disks alone, they boot. To keep one: agent-swarm promote.',
+    example: 'agent-swarm fork DROP-2100 --count 3',
+    options: {
+      count: valued('N', 'How many, at most 9 (1).'),
+      from: { ...valued('CHECKPOINT', 'From this checkpoint, and not from the present state.'), kind: 'checkpoint' },
+      ...changeOptions,
+    },
+    load: change('fork'),
+  },
+  promote: {
+    arguments: [{ name: 'ATTEMPT', kind: 'attempt', required: true }],
+    summary: 'Make an attempt the machine of its ticket; the others go.',
+    details:
+      'The former machine and the other attempts are deleted. Unsaved work is rescued first. When that fails, that machine is stopped and kept as an attempt.',
+    example: 'agent-swarm promote DROP-2100~2',
+    options: changeOptions,
+    load: change('promote'),
+  },
+} satisfies Record<string, Command>
+
 const reachCommands = {
   ssh: {
     arguments: [
@@ -590,6 +615,7 @@ const setUpCommands = {
 export const commandGroups: Readonly<Record<string, Readonly<Record<string, Command>>>> = {
   Machines: machineCommands,
   Checkpoints: checkpointCommands,
+  Attempts: attemptCommands,
   'Reach a machine': reachCommands,
   'Rescued work': rescuedCommands,
   Agents: agentCommands,

@@ -3,8 +3,9 @@ import type { Invocation } from './terminal/output.ts'
 
 /** What an argument stands for. Decides how it is completed, and is its help. */
 export const argumentHelp = {
-  ticket: 'A Jira key in any case, for example DROP-2100. For an existing machine, also a unique beginning of its id.',
-  machine: 'The ticket of an existing machine, or a unique beginning of its id.',
+  ticket:
+    'A Jira key in any case, for example DROP-2100, or DROP-2100~1 for an attempt. For an existing machine, also a unique beginning of its id.',
+  machine: 'The ticket of an existing machine, or an attempt of it, or a unique beginning of its id.',
   checkpoint: 'Letters, digits and hyphens, at most 41 characters, a letter or a digit first.',
   image: 'Lower-case letters, digits and hyphens, at most 41 characters (agent-swarm-base).',
   shell: 'The shell to complete for.',
@@ -19,6 +20,7 @@ export const argumentHelp = {
   'known runner': 'The name of a runner, or its id where it has none, as bot runner list shows them.',
   text: 'What it shall know or do.',
   service: 'Which command runs as the service: up (bot and runner), bot or runner. Default: up.',
+  attempt: 'An attempt, for example DROP-2100~2.',
   'delivery id': 'The id of a delivery, or a unique beginning of it, as bot inbox shows it.',
 }
 export type ArgumentKind = keyof typeof argumentHelp

@@ -1,4 +1,5 @@
 /** Candidates for the next word of a command line. Reads the registry, and asks no hypervisor. */
+import { attemptOf } from '../domain.ts'
 import { SERVICE_NAMES } from '../service/system.ts'
 import { type ArgumentKind, allowedValues, type CommandTable, type Option, splitName } from './command.ts'
 import { knownCheckpoints, knownEnvironments, knownImages, knownRescues } from './known.ts'
@@ -24,6 +25,7 @@ const candidatesOf = {
     const given = words.map(word => word.toUpperCase())
     return (await tickets(env)).filter(({ value }) => !given.includes(value))
   },
+  attempt: async env => (await tickets(env)).filter(({ value }) => attemptOf(value) !== null),
   machine: env => tickets(env, ['running', 'stopped']),
   checkpoint: async (env, { words: [ticket = ''] }) => toCandidates(await knownCheckpoints(env, ticket.toUpperCase())),
   image: async env => toCandidates(await knownImages(env)),

@@ -8,7 +8,7 @@ import { fileNameOf, type Ticket } from '../domain.ts'
 import { checkName, fail } from '../errors.ts'
 import { detachProgram } from '../exec.ts'
 import type { RunnerContext } from '../runner/context.ts'
-import type { Change } from './change-kinds.ts'
+import { type Change, keyOf } from './change-kinds.ts'
 import type { Output } from './json.ts'
 import type { Invocation } from './terminal/output.ts'
 
@@ -22,7 +22,7 @@ const OWN_FLAGS = ['detach', 'stopped', 'older-than', 'yes', 'repo']
 /** The command for one ticket, in the foreground. */
 const argvFor = ({ words, flags }: Invocation, command: string, change: Change): string[] => [
   ...process.argv.slice(1, 2),
-  ...[command, change.ticket, ...(command === 'checkpoint' || command === 'restore' ? words.slice(1) : [])],
+  ...[command, keyOf(change), ...(command === 'checkpoint' || command === 'restore' ? words.slice(1) : [])],
   ...Object.entries(flags).flatMap(([flag, value]) => {
     if (OWN_FLAGS.includes(flag) || value === undefined || value === false) return []
     return [value === true ? `--${flag}` : `--${flag}=${value}`]

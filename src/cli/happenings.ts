@@ -40,6 +40,8 @@ const doneTexts: Record<ActionKind, ((fields: OutcomeFields) => string) | null> 
   tell: () => 'agent told',
   agent: ({ what }) => (what === 'stop' ? 'agent stopped' : 'agent starts'),
   delete: () => 'deleted',
+  fork: () => 'forked',
+  promote: () => 'attempt promoted',
   move: ({ from }) => `moved from ${from ?? 'another key'}`,
   status: null,
 }

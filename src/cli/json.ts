@@ -202,6 +202,10 @@ const hostStatus = v.object({
 const ticketStatus = v.object({
   ticket: described(environmentKey, 'With a ticket as argument.'),
   environment: v.nullable(v.object({ ...environment.entries, usage: v.nullable(vmUsage), price, paused })),
+  attempts: described(
+    v.array(v.object({ ticket: environmentKey, status: environment.entries.status })),
+    'Of a ticket: the machines that were forked for it.',
+  ),
   desired: described(v.nullable(v.picklist(['running', 'stopped', 'absent'])), 'The state that was requested last.'),
   desiredBy: v.nullable(requester),
   underWay: v.array(runningOperation),
@@ -341,6 +345,8 @@ export const outputs = {
     ),
   }),
   checkpoint: change,
+  fork: change,
+  promote: change,
   checkpoints: v.array(
     v.object({
       name: text,

@@ -1,5 +1,5 @@
 /** What the runner knows of a machine's project: where it is, how setup and start ended, what was pushed, and the last note. */
-import type { Ticket } from '../domain.ts'
+import type { EnvironmentKey, Ticket } from '../domain.ts'
 import type { ProjectSpec } from '../schema/action.ts'
 import type { Environment, Project, Push } from '../schema/environment.ts'
 import { type Cell, type Database, type Row, readJson } from './database.ts'
@@ -42,6 +42,21 @@ export const projectQueries = ({ all, first, run, transaction }: Database) => ({
       ...[ticket, repo, branch, summary, path, json(ports), json(save), json(setup), json(start), problem],
     )
   },
+  /** What an attempt has of its source: the project, on a branch of its own, the note, and the commits that count as its own. */
+  copyWork: (from: EnvironmentKey, to: EnvironmentKey, branch: string | null): void =>
+    transaction(() => {
+      run(
+        `insert or replace into project (${COLUMNS})
+         select ?, repo, ?, summary, path, ports, save, setup, start, problem from project where ticket = ?`,
+        ...[to, branch, from],
+      )
+      run('insert or replace into note (ticket, text, at) select ?, text, at from note where ticket = ?', to, from)
+      run(
+        `insert or ignore into pushed_commit (ticket, repo, commit_id)
+         select ?, repo, commit_id from pushed_commit where ticket = ?`,
+        ...[to, from],
+      )
+    }),
   /** Of the tickets that have one, or of this ticket alone, in a constant number of queries. */
   projectsByTicket: (ticket?: Ticket): Map<Ticket, Pick<Environment, 'project' | 'pushes' | 'note'>> => {
     const found = new Map<Ticket, Pick<Environment, 'project' | 'pushes' | 'note'>>()

@@ -4,7 +4,7 @@ import { providerRow } from '../../providers/index.ts'
 import type { MachinePrice, Provider, VmInfo, VmUsage } from '../../providers/provider.ts'
 import type { Config } from '../config/config.ts'
 import { homeId, registryFile } from '../config/home.ts'
-import type { ProviderName, Ticket } from '../domain.ts'
+import type { EnvironmentKey, ProviderName, Ticket } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
 import { type EnvironmentRow, type Idleness, openRegistry, type Registry } from '../registry/registry.ts'
@@ -126,11 +126,15 @@ export const openRunnerContext = (config: Config, tools: RunTools & Instead = {}
   }
 }
 
-/** The key that the environment has now: the ticket's own, or, after its issue was moved, the new one. */
-export const resolveTicket = ({ registry }: Pick<RunnerContext, 'registry'>, ticket: Ticket): Ticket => {
+/** The key that the environment has now: its own, or, after the issue of its ticket was moved, the new one. */
+export const resolveTicket = (
+  { registry }: Pick<RunnerContext, 'registry'>,
+  ticket: EnvironmentKey,
+): EnvironmentKey => {
   if (registry.environment(ticket) !== null) return ticket
   const moved = registry.movedTo(ticket)
-  return moved !== null && registry.environment(moved) !== null ? moved : ticket
+  if (moved === null) return ticket
+  return registry.environment(moved) !== null || registry.attempts(moved).length > 0 ? moved : ticket
 }
 
 /** The ticket's environment, also by a former key of the ticket. */

@@ -2,7 +2,8 @@
  * Does what an action asks for, under its ticket's lock, with its intent in the journal before the first outside command.
  * The one place where environments change: the runner and the CLI both come here.
  */
-import type { Ticket } from '../domain.ts'
+import { isDeepStrictEqual } from 'node:util'
+import { type EnvironmentKey, type Ticket, ticketOf } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import { withLocks } from '../registry/lock.ts'
 import type { Action, ActionKind } from '../schema/action.ts'
@@ -11,8 +12,8 @@ import type { OperationRow } from '../schema/operation.ts'
 import type { Outcome } from '../schema/outcome.ts'
 import { runAction } from './actions/index.ts'
 import { moveEnvironment } from './actions/move.ts'
-import { type RunnerContext, resolveTicket, toEnvironment } from './context.ts'
-import { endOperation } from './journal.ts'
+import { type RunnerContext, resolveTicket } from './context.ts'
+import { endedOutcome, endOperation, environmentOf } from './journal.ts'
 import { isPartialFailure } from './machine.ts'
 import type { Caller, Operation, Result } from './operation.ts'
 import { recoverInterrupted } from './recovery.ts'
@@ -33,6 +34,8 @@ const afterCancel = {
   tell: 'the agent may have been told: see agent-swarm status',
   agent: 'the agent may already have changed: see agent-swarm status',
   move: 'the machine may already have the new key: see agent-swarm list',
+  fork: 'what it had created is removed',
+  promote: 'the attempt may already be the machine of the ticket: see agent-swarm list',
   status: 'nothing was changed',
 } satisfies Record<ActionKind, string>
 
@@ -69,27 +72,9 @@ const laterManualOperation = ({ registry }: RunnerContext, { kind, ticket, at }:
     : null
 }
 
-const environmentOf = (context: RunnerContext, ticket: Ticket): Environment | null => {
-  const row = context.registry.environment(ticket)
-  return row === null ? null : toEnvironment(context, row, context.clock())
-}
-
 const runResolved = async (operation: Operation, { action, from }: Resolved): Promise<Result> => {
   if (from !== null && action.kind !== 'move') await moveEnvironment(operation, from, action.ticket)
   return laterManualOperation(operation.context, action) ?? runAction(operation, action)
-}
-
-const endedOutcome = (context: RunnerContext, { ticket }: Action, result: Result, began: number): Outcome => {
-  const environment = environmentOf(context, ticket)
-  if ('skipped' in result) return { result: 'skipped', reason: result.skipped, environment }
-  const { summary, rescued, log, pauseMs } = result
-  const seconds = Math.round((performance.now() - began) / 100) / 10
-  const more = {
-    ...(rescued === undefined ? {} : { rescued }),
-    ...(log === undefined ? {} : { log }),
-    ...(pauseMs === undefined ? {} : { pauseMs }),
-  }
-  return { result: 'done', summary, environment, seconds, ...more }
 }
 
 const failedOutcome = ({ context, caller }: Operation, { kind, ticket }: Action, error: unknown): Outcome => {
@@ -106,6 +91,14 @@ const goesOnWith = (interrupted: OperationRow, { kind }: Action, actionId: strin
   (interrupted.actionId !== null && interrupted.actionId === actionId) ||
   (interrupted.kind === 'create' && kind === 'create')
 
+/** What an action works on, by its keys: nobody else does meanwhile. The attempts of a fork are locked when they get their keys. */
+const keysOf = ({ registry }: RunnerContext, { action, from }: Resolved): EnvironmentKey[] => {
+  const { kind, ticket } = action
+  const own = [ticket, ...(from === null ? [] : [from, ...registry.attempts(from)])]
+  if (kind === 'fork') return [ticketOf(ticket), ...own]
+  return kind === 'promote' ? [...own, ...registry.attempts(ticket)] : own
+}
+
 /** Runs the action under its locks, as an operation of the journal. */
 const runJournalled = async (
   context: RunnerContext,
@@ -114,14 +107,14 @@ const runJournalled = async (
   began: number,
 ): Promise<Outcome> => {
   const { registry } = context
-  const { action, from } = resolved
+  const { action } = resolved
   const { kind, ticket, by } = action
   const { actionId, correlation, signal } = caller
   const finished = actionId === null ? null : registry.outcomeOf(actionId)
   if (finished !== null) return finished
   await registry.unlocked()
   if (signal.aborted) throw fail('cancelled', `${kind} of ${ticket}: cancelled; nothing had begun`)
-  const interrupted = [ticket, ...(from === null ? [] : [from])].flatMap(key => registry.openOperations(key))
+  const interrupted = [...new Set(keysOf(context, resolved))].flatMap(key => registry.openOperations(key))
   const now = () => context.clock().toISOString()
   const id = registry.startOperation({ actionId, correlation, ticket, kind, by, at: now() })
   const onPhase = (phase: string) => {
@@ -175,17 +168,16 @@ export const execute = async (context: RunnerContext, requested: Action, caller:
   try {
     while (true) {
       const resolved = resolveAction(context, requested, caller)
-      const keys = [resolved.action.ticket, ...(resolved.from === null ? [] : [resolved.from])]
+      const keys = keysOf(context, resolved)
       const outcome = await withLocks(
         context.home,
         keys,
         { signal: caller.signal, onWait: waiting.begin },
         async () => {
           waiting.end()
-          // The environment may have been moved while this waited: then the locks are those of another ticket.
-          const { action, from } = resolveAction(context, requested, caller)
-          const isStillThere = action.ticket === resolved.action.ticket && from === resolved.from
-          return isStillThere ? runJournalled(context, resolved, caller, began) : null
+          // Meanwhile the environment may have been moved, or attempts may have come: then these are not its locks any more.
+          const now = keysOf(context, resolveAction(context, requested, caller))
+          return isDeepStrictEqual(now, keys) ? runJournalled(context, resolved, caller, began) : null
         },
       )
       if (outcome !== null) return outcome

@@ -1,6 +1,6 @@
 /** The git gateway of this home: its rules from the configuration and the registry, its tokens from the bot. */
 import { servedProjects } from '../config/serving.ts'
-import { projectOf } from '../domain.ts'
+import { projectOf, ticketOf } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { isLoopback } from '../schema/forms.ts'
@@ -42,7 +42,7 @@ export const openGateway = (context: RunnerContext, { log, tokens }: { log: Log;
     remoteOf: repo => `${remoteOf(config.githubApiUrl)}${repo}.git`,
     rulesOf: (ticket, repo) => ({
       projects: served(context, ticket, repo),
-      attempts: [],
+      attempts: registry.attempts(ticketOf(ticket)),
       currentKey: named => resolveTicket(context, named),
     }),
     isAgentRun: (ticket, run) => {

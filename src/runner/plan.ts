@@ -2,12 +2,14 @@
 
 import { ANY_FILE, noSuchImage } from '../../providers/no-such-image.ts'
 import type { Provider } from '../../providers/provider.ts'
-import { isPreRestore, type Ticket } from '../domain.ts'
+import { isPreRestore, type Ticket, ticketOf } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
 import { needOf } from '../room.ts'
 import type { Action, ActionKind, ProjectSpec } from '../schema/action.ts'
 import { counted } from '../words.ts'
+import { requireForks } from './actions/fork.ts'
+import { requireAttempt } from './actions/promote.ts'
 import { listCheckpoints, noSuchCheckpoint, requireColdRestores } from './checkpoints.ts'
 import { type RunnerContext, requireEnvironment, resolveTicket } from './context.ts'
 import type { Observed } from './lifecycle.ts'
@@ -158,6 +160,37 @@ const planMove: Planner<'move'> = async (context, { ticket, from: former }) => {
     : { would: [`stop ${old.vmId} and keep it as ${from}, because ${ticket} already has a machine`] }
 }
 
+const planFork: Planner<'fork'> = async (context, { ticket, count, from }) => {
+  const { row, provider } = await observed(context, ticket)
+  requireForks(provider)
+  const names = from === null ? [] : await listCheckpoints(provider, row)
+  if (from !== null && !names.includes(from)) throw noSuchCheckpoint(ticket, from, names)
+  const keys = context.registry.newAttempts(ticketOf(ticket), count)
+  return {
+    would: [
+      `make ${keys.join(', ')} from ${from === null ? `${row.vmId} as it is now` : `its checkpoint ${from}`}`,
+      provider.memoryForks === true ? 'go on with its memory in each, where it has one' : 'boot each',
+      WAIT_FOR_SSH,
+    ],
+  }
+}
+
+const planPromote: Planner<'promote'> = async (context, { ticket, attempt }) => {
+  const key = requireAttempt({ context }, ticket, attempt)
+  const { registry } = context
+  const former = registry.environment(ticket)
+  const others = registry.attempts(ticket).filter(each => each !== key)
+  const go = [...others, ...(former === null ? [] : [`the present machine of ${ticket}, ${former.vmId}`])]
+  return {
+    would: [
+      `make ${registry.environment(key)?.vmId} the machine of ${ticket}`,
+      ...(go.length === 0
+        ? []
+        : [`${LOOK} in what goes; save it first, or keep the machine`, `delete ${go.join(', ')}`]),
+    ],
+  }
+}
+
 const planners = {
   create: planCreate,
   start: planStart,
@@ -203,6 +236,8 @@ const planners = {
   },
   delete: planDelete,
   move: planMove,
+  fork: planFork,
+  promote: planPromote,
   tell: async (context, { ticket }) => ({
     would: [`give the agent of ${requireEnvironment(context, ticket).ticket} the message`],
   }),

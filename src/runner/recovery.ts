@@ -10,9 +10,10 @@ import type { OperationRow } from '../schema/operation.ts'
 import type { Outcome } from '../schema/outcome.ts'
 import { finishDelete } from './actions/delete.ts'
 import { markMachine } from './actions/move.ts'
+import { markPromoted } from './actions/promote.ts'
 import { syncCheckpoints } from './checkpoints.ts'
 import type { RunnerContext } from './context.ts'
-import { endOperation } from './journal.ts'
+import { endOperation, environmentOf } from './journal.ts'
 import { recoveryStep } from './lifecycle.ts'
 import { observe, recordObserved, undoCreate } from './machine.ts'
 import { type Operation, type Target, targetOf } from './operation.ts'
@@ -28,7 +29,8 @@ export const isLeftToQueue = ({ actionId, startedAt }: OperationRow, now: Date):
 /** Returns the outcome of an operation that is finished; null when it is not. */
 const recoverEnvironment = async (operation: Operation, interrupted: OperationRow): Promise<Outcome | null> => {
   const { context } = operation
-  const { ticket, kind } = interrupted
+  const { ticket, kind, detail } = interrupted
+  if (kind === 'promote') return recoverPromote(operation, ticket, detail)
   const finished = kind === 'delete' ? await finishDelete(operation, interrupted) : null
   const row = context.registry.environment(ticket)
   if (row === null) return finished
@@ -46,6 +48,19 @@ const recoverEnvironment = async (operation: Operation, interrupted: OperationRo
   // Its clock is that of the checkpoint.
   if (kind === 'restore' && observed === 'running') await setRightAgain(target)
   return null
+}
+
+/** The reconciler deletes the machines that go. */
+const recoverPromote = async (
+  operation: Operation,
+  ticket: Ticket,
+  detail: OperationRow['detail'],
+): Promise<Outcome | null> => {
+  if (detail?.reached !== 'decided') return null
+  const { attempts = [] } = detail
+  await markPromoted(operation, [ticket, ...attempts])
+  const summary = `An attempt is now the machine of ${ticket}${attempts.length === 0 ? '' : `; ${attempts.join(', ')} will be deleted`}`
+  return { result: 'done', summary, environment: environmentOf(operation.context, ticket), seconds: 0 }
 }
 
 /** A restore that was killed may have left the machine paused, and with the clock of the checkpoint. */

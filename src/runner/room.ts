@@ -95,7 +95,8 @@ const remedyFor = (
   return `Stop: agent-swarm stop ${stops.join(' ')}${wait}`
 }
 
-const doingOf = (kind: string, ticket: Ticket) => `${kind === 'create' ? 'creating' : 'starting'} ${ticket}`
+const doings: Readonly<Record<string, string>> = { create: 'creating', fork: 'forking' }
+const doingOf = (kind: string, ticket: Ticket) => `${doings[kind] ?? 'starting'} ${ticket}`
 /** What such a failure says of the host, for a text that names the ticket already. */
 export const reasonOf = ({ message }: Pick<Failure, 'message'>, kind: string, ticket: Ticket): string => {
   const doing = `${doingOf(kind, ticket)}: `
@@ -136,6 +137,21 @@ export const whyNoRoom = async (
 /** What a machine of this size, or this machine, needs to begin with. */
 export const needOfMachine = async (context: RunnerContext, provider: Provider, vmId: string): Promise<MachineSize> =>
   needOf(sizeOf(context, (await provider.usage?.().catch(() => null))?.get(vmId)))
+
+/** `reserve` writes reservations down while nobody else is asked for room. Fails with `capacity` where there is none. */
+export const withRoomFor = async (
+  { context, caller, id }: Operation,
+  provider: Provider,
+  wanted: Omit<Wanted, 'except'>,
+  reserve: () => void,
+): Promise<void> => {
+  if (provider.capacity === undefined) return reserve()
+  await withRoomLock(context.home, caller.signal, async () => {
+    const failure = await whyNoRoom(context, provider, { ...wanted, except: id })
+    if (failure !== null) throw failure
+    reserve()
+  })
+}
 
 /**
  * Reserves room until the operation ends. Fails with `capacity` where there is none; `isGoingOn`: the machine has its room

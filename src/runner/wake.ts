@@ -30,6 +30,8 @@ export const needsWake = (action: Action): boolean => {
   switch (action.kind) {
     case 'checkpoint':
       return action.why !== 'push'
+    case 'fork':
+      return action.from === null
     case 'restore':
     case 'tell':
       return true

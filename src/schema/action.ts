@@ -1,5 +1,6 @@
 /** What shall be done to one environment, and for whom. Crosses the queue, the runner protocol and the disk. */
 import * as v from 'valibot'
+import { MAX_ATTEMPTS, MAX_FORKS } from '../domain.ts'
 import {
   branchName,
   checkpointName,
@@ -156,6 +157,20 @@ export const action = v.variant('kind', [
   v.object({ kind: v.literal('delete'), ...common, force: v.boolean(), mergedCommits }),
   /** The Jira issue `from` got the key `ticket`: its machine, checkpoints and history go along. */
   v.object({ kind: v.literal('move'), ...common, ticket, from: ticket }),
+  /** Makes attempts: machines that go on from its present state, or from a checkpoint (`from`), each on a branch of its own. */
+  v.object({
+    kind: v.literal('fork'),
+    ...common,
+    count: v.pipe(count, v.minValue(1), v.maxValue(MAX_FORKS)),
+    from: v.nullable(checkpointName),
+  }),
+  /** Makes the attempt of this number the ticket's machine. The former machine and the other attempts go. */
+  v.object({
+    kind: v.literal('promote'),
+    ...common,
+    ticket,
+    attempt: v.pipe(count, v.minValue(1), v.maxValue(MAX_ATTEMPTS)),
+  }),
   /** Gives the agent another message, in its session. `round`: which of the rounds it is that reviews and failed checks may take. */
   v.object({ kind: v.literal('tell'), ...common, text: prose(20_000), round: v.optional(count) }),
   /** Starts the agent, in its session if it has one, or stops it. `task`: the ticket's text now, for a first start. */

@@ -17,8 +17,12 @@ const operationDetail = v.object({
   ),
   rescued: described(v.optional(text), 'The work that a delete rescued, and where.'),
   reached: described(
-    v.optional(v.picklist(['decided', 'restored'])),
-    'The last completed step of a delete or restore; it is not repeated.',
+    v.optional(v.picklist(['decided', 'restored', 'forked'])),
+    'The last completed step of a delete, restore, fork or promote; it is not repeated.',
+  ),
+  attempts: described(
+    v.optional(v.array(environmentKey)),
+    'The attempts that a fork makes, or that go since another one was promoted.',
   ),
 })
 export type OperationDetail = v.InferOutput<typeof operationDetail>

@@ -87,6 +87,35 @@ const SHOP: ProjectRow = {
   },
 }
 
+test('attempts: forked, listed behind their ticket, and one is promoted', async () => {
+  await printed(['create', 'DROP-9'])
+  expect(await printed(['fork', 'DROP-9', '--count', '2', '--dry-run'])).toMatchObject({ result: 'planned' })
+  expect(await printed(['fork', 'DROP-9', '--count', '2'])).toMatchObject({ result: 'done' })
+  expect(await printed(['status', 'drop-9~2'])).toMatchObject({
+    environment: { attempt: { of: 'DROP-9', from: null } },
+  })
+  expect(await printed(['status', 'DROP-9'])).toMatchObject({
+    attempts: [
+      { ticket: 'DROP-9~1', status: 'running' },
+      { ticket: 'DROP-9~2', status: 'running' },
+    ],
+  })
+  expect((await cli.swarm(['status', 'DROP-9'])).stdout).toContain('Attempts: DROP-9~1 (running), DROP-9~2 (running).')
+  expect((await cli.swarm(['status', 'DROP-9~1'])).stdout).toContain('forked from DROP-9; agent-swarm promote keeps it')
+  expect((await cli.swarm(['list', '-q'])).stdout).toMatch(/^DROP-9 .*\nDROP-9~1 .*\nDROP-9~2 /m)
+  expect((await cli.swarm(['promote', 'DROP-9~2', '--dry-run'])).stdout).toContain('Dry run: `promote DROP-9~2` would:')
+  for (const words of [
+    ['fork', 'DROP-9', '--count', '10'],
+    ['promote', 'DROP-9'],
+    ['promote', 'DROP-9~0'],
+    ['stop', 'DROP-9%7E1'],
+  ])
+    expect(await cli.swarm(words)).toMatchObject({ code: 2 })
+  expect(await printed(['promote', 'DROP-9~2'])).toMatchObject({ result: 'done' })
+  expect(await printed(['list'])).toMatchObject([{ ticket: 'DROP-9' }])
+  await printed(['delete', 'DROP-9'])
+})
+
 test('changes of a machine: done, skipped, planned and failed', async () => {
   expect(await printed(['list'])).toEqual([])
   expect(await printed(['create', 'DROP-1', '--dry-run'])).toMatchObject({ result: 'planned' })

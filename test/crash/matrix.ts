@@ -160,7 +160,8 @@ const settle = async (context: Context): Promise<void> => {
  */
 const isBetween = (now: View, before: View, after: View): boolean => {
   if (now === null || before === null || after === null) return false
-  const either = (name: 'ticket' | 'status' | 'state') => now[name] === before[name] || now[name] === after[name]
+  const either = (name: 'ticket' | 'status' | 'state' | 'attempts') =>
+    now[name] === before[name] || now[name] === after[name]
   const isKept = now.state === before.state || (before.state !== null && now.kept.includes(before.state))
   const names = new Set([...before.checkpoints, ...after.checkpoints])
   const always = before.checkpoints.filter(name => after.checkpoints.includes(name))
@@ -168,6 +169,7 @@ const isBetween = (now: View, before: View, after: View): boolean => {
     either('ticket') &&
     either('status') &&
     either('state') &&
+    either('attempts') &&
     isKept &&
     now.checkpoints.every(name => names.has(name)) &&
     always.every(name => now.checkpoints.includes(name))

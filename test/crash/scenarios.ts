@@ -2,6 +2,7 @@
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { attemptOf } from '../../src/domain.ts'
 import type { RunnerContext } from '../../src/runner/context.ts'
 import { execute } from '../../src/runner/executor.ts'
 import { reconcile } from '../../src/runner/reconciler/reconcile.ts'
@@ -20,7 +21,7 @@ type Before = readonly (Action | { write: string } | { powerOff: true })[]
 /** `fromQueue`: nobody gives it as a command. */
 export type Scenario = { name: string; before: Before; action: Action | null; fromQueue?: true }
 
-const { create, checkpoint, push, restore, stop, start, move } = actions
+const { create, checkpoint, push, restore, stop, start, move, fork } = actions
 const made: Before = [create(TICKET), { write: 'one' }]
 const kept: Before = [...made, checkpoint(TICKET, 'one'), { write: 'two' }]
 const pushes = [1, 2, 3, 4, 5].map(n => push(TICKET, `000000${n}`))
@@ -45,10 +46,18 @@ export const scenarios: readonly Scenario[] = [
   { name: 'delete of a stopped machine', before: [...kept, stop(TICKET)], action: actions.delete(TICKET, true) },
   { name: 'delete-checkpoint', before: kept, action: drop },
   { name: 'move', before: [create('OLD-1'), { write: 'one' }], action: move('OLD-1', TICKET) },
+  { name: 'fork', before: made, action: fork(TICKET, 2) },
+  { name: 'fork of a checkpoint', before: kept, action: fork(TICKET, 2, 'one') },
+  {
+    name: 'promote',
+    before: [...made, fork(TICKET, 2), { write: 'two' }],
+    action: actions.promote(TICKET, 2),
+  },
   { name: 'reconcile after the host went down', before: [...kept, { powerOff: true }], action: null },
 ]
 
-const machineOf = (context: RunnerContext): string | null => context.registry.environments()[0]?.vmId ?? null
+const rowOf = ({ registry }: RunnerContext) => registry.environments().find(({ ticket }) => attemptOf(ticket) === null)
+const machineOf = (context: RunnerContext): string | null => rowOf(context)?.vmId ?? null
 const stateFile = (context: RunnerContext): string =>
   join(context.home, 'synthetic', machineOf(context) ?? '', 'disk', 'state')
 
@@ -100,12 +109,15 @@ export const act = async (
 
 /** What people see of the ticket. Checkpoints that restores made are told by what is in them, not by their time. */
 export const view = (context: RunnerContext) => {
-  const [row] = context.registry.environments()
+  const row = rowOf(context)
   if (row === undefined) return null
+  const attempts = context.registry.attempts(row.ticket).length
   const names = context.registry.checkpoints(row.ticket).map(({ name }) => name)
   const file = stateFile(context)
   return {
     ...{ ticket: row.ticket, status: row.status },
+    // A command that somebody gives again makes two more.
+    attempts: attempts === 0 ? 'none' : attempts % 2 === 0 ? 'pairs' : 'one is missing',
     state: existsSync(file) ? readFileSync(file, 'utf8') : null,
     checkpoints: names.filter(name => !name.startsWith('pre-restore-')).toSorted(),
     // Each attempt keeps what it finds.

@@ -47,6 +47,11 @@ export const actions = {
   restore: (ticket: string, name: string | null = null): Action => ({ ...common, kind: 'restore', ticket, name }),
   delete: (ticket: string, force = false): Action => ({ ...common, kind: 'delete', ticket, force }),
   move: (from: string, ticket: string): Action => ({ ...common, kind: 'move', ticket, from }),
+  fork: (ticket: string, count = 1, from: string | null = null): Action => ({
+    ...common,
+    ...{ kind: 'fork', ticket, count, from },
+  }),
+  promote: (ticket: string, attempt: number): Action => ({ ...common, kind: 'promote', ticket, attempt }),
 }
 
 /** The file in a machine that the guest in this process takes for unsaved work. */

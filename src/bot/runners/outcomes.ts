@@ -29,6 +29,8 @@ const TOLD_ON_TICKET = {
   restore: true,
   delete: true,
   move: true,
+  fork: true,
+  promote: true,
   checkpoint: false,
   'delete-checkpoint': false,
   tell: true,

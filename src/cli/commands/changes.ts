@@ -1,4 +1,5 @@
 /** The commands that change an environment: what each makes of its words and options. */
+import { attemptOf, ticketOf as baseTicketOf, MAX_FORKS } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import {
   checkpointArgument,
@@ -41,6 +42,22 @@ export const changes: Record<Exclude<ChangeCommand, 'delete'>, RunCommand> = {
       })),
       tickets.length > 1,
     )
+  },
+  fork: async invocation => {
+    const { count = '1', from } = invocation.flags
+    if (!/^[1-9]$/.test(String(count)))
+      throw fail('usage', `--count ${count}: a fork makes 1 to ${MAX_FORKS} attempts`, 'Leave it out for one.')
+    return runChange(invocation, {
+      ...{ kind: 'fork', ticket: await ticketOf(invocation), count: Number(count) },
+      from: typeof from === 'string' ? checkpointArgument(from) : null,
+    })
+  },
+  promote: async invocation => {
+    const key = await ticketOf(invocation)
+    const attempt = attemptOf(key)
+    if (attempt === null)
+      throw fail('usage', `"${key}" is not an attempt. Use its key, for example ${key}~1.`, 'See: agent-swarm list')
+    return runChange(invocation, { kind: 'promote', ticket: baseTicketOf(key), attempt })
   },
   start: onEach('start'),
   stop: onEach('stop'),

@@ -1,5 +1,5 @@
 /** `status TICKET`: the details and the history of one ticket. */
-import type { Ticket } from '../../domain.ts'
+import { attemptOf, type Ticket, ticketOf } from '../../domain.ts'
 import { listEnvironments, type RunnerContext, requireEnvironment } from '../../runner/context.ts'
 import { describeUnsavedWork } from '../../runner/rescue/unsaved-work.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
@@ -39,6 +39,11 @@ export const ticketStatus = async (
     status: {
       ticket,
       environment: listed === undefined ? null : listed,
+      attempts: environments
+        .filter(
+          each => attemptOf(ticket) === null && attemptOf(each.ticket) !== null && ticketOf(each.ticket) === ticket,
+        )
+        .map(each => ({ ticket: each.ticket, status: each.status })),
       desired: row?.desired ?? null,
       desiredBy: row?.desiredBy ?? null,
       ...{ underWay, waiting, rescued, operations },
@@ -59,6 +64,9 @@ const idleText = (ticket: Ticket, idle: IdleReport, { now, terminal }: View): st
   return `${idle.state}${since}; agent-swarm ssh ${ticket} wakes it, and so does every command that needs it`
 }
 
+const attemptText = ({ of, from }: NonNullable<Details['attempt']>): string =>
+  `forked from ${of}${from === null ? '' : ` at ${from}`}; agent-swarm promote keeps it`
+
 const interruptionText = (ticket: Ticket, { state, by, cause, next }: Interruption): string => {
   const [what, more] =
     state === 'announced'
@@ -68,10 +76,11 @@ const interruptionText = (ticket: Ticket, { state, by, cause, next }: Interrupti
 }
 
 const detailRows = (environment: Details, { now, terminal }: View): (readonly [string, Cell])[] => {
-  const { ticket, provider, ssh, usage, price, unsavedWork, interruption, ending } = environment
+  const { ticket, provider, ssh, usage, price, unsavedWork, interruption, ending, attempt } = environment
   const hasUnsavedWork = unsavedWork !== null && (!unsavedWork.known || unsavedWork.repositories.length > 0)
   return [
     ['ticket', ticket],
+    ...(attempt === undefined ? [] : [['attempt', attemptText(attempt)] as const]),
     ['state', statusCell(environment)],
     ...(environment.idle === undefined
       ? []
@@ -147,7 +156,7 @@ const operationTable = ({ operations }: TicketStatus, { now, terminal }: View): 
   )
 
 export const ticketPage = (status: TicketStatus, home: string, view: View): string => {
-  const { ticket, environment, operations, underWay, waiting, rescued } = status
+  const { ticket, environment, attempts, operations, underWay, waiting, rescued } = status
   const { now, terminal } = view
   const width = terminal.stdout.isTTY === true ? textWidth(terminal) : null
   return [
@@ -155,6 +164,9 @@ export const ticketPage = (status: TicketStatus, home: string, view: View): stri
     ...(environment === null || environment.checkpoints.length === 0
       ? []
       : section('CHECKPOINTS', checkpointTable(environment, view))),
+    ...(attempts.length === 0
+      ? []
+      : [`\nAttempts: ${attempts.map(each => `${each.ticket} (${each.status})`).join(', ')}.`]),
     ...underWay.map(
       operation =>
         `\n${operation.kind} ${askedFor(operation.by)} ${operation.interrupted ? 'was' : 'in progress:'} ${phaseText(operation, now)}.`,

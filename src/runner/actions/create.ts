@@ -1,7 +1,7 @@
 /** Creates a ticket's machine. One that exists is started. */
 import { randomBytes } from 'node:crypto'
 import { is } from 'valibot'
-import { newVmId, type Ticket } from '../../domain.ts'
+import { attemptOf, newVmId, type Ticket, ticketOf } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
 import { needOf } from '../../room.ts'
@@ -143,6 +143,12 @@ export const create: ActionRunner<'create'> = async (operation, action) => {
     if (agent === '') return again
     return { summary: `${'skipped' in again ? again.skipped : again.summary}${agent}` }
   }
+  if (existing === null && attemptOf(ticket) !== null)
+    throw fail(
+      'usage',
+      `creating ${ticket}: there is no such attempt`,
+      `A fork makes new ones: agent-swarm fork ${ticketOf(ticket)}`,
+    )
   const row = existing ?? (await beginEnvironment(operation, ticket, machine))
   const target = await targetOf(operation, ticket, row)
   let note: string

@@ -7,7 +7,9 @@ import { checkpoint } from './checkpoint.ts'
 import { create } from './create.ts'
 import { deleteEnvironment } from './delete.ts'
 import { deleteCheckpoint } from './delete-checkpoint.ts'
+import { fork } from './fork.ts'
 import { move } from './move.ts'
+import { promote } from './promote.ts'
 import { restart } from './restart.ts'
 import { restore } from './restore.ts'
 import { start } from './start.ts'
@@ -27,6 +29,8 @@ const runners = {
   tell,
   agent,
   move,
+  fork,
+  promote,
   status,
 } satisfies { [Kind in ActionKind]: ActionRunner<Kind> }
 

@@ -14,11 +14,19 @@ export const markMachine = async ({ provider, row }: Pick<Target, 'provider' | '
   if (observed === 'running' || observed === 'stopped') await provider.assign?.(row.vmId, row.ticket)
 }
 
-/** The caller holds both locks, and `to` has no machine. */
+/** The ticket's machine and its attempts. */
+const markAll = async (operation: Operation, ticket: Ticket): Promise<void> => {
+  const { registry } = operation.context
+  for (const key of [ticket, ...registry.attempts(ticket)])
+    if (registry.environment(key) !== null) await markMachine(await targetOf(operation, key))
+}
+
+/** The caller holds all locks, and `to` has no machine. */
 export const moveEnvironment = async (operation: Operation, from: Ticket, to: Ticket): Promise<void> => {
   operation.caller.onPhase('move')
-  operation.context.registry.renameTicket(from, to)
-  await markMachine(await targetOf(operation, to))
+  const { registry } = operation.context
+  registry.renameTicket(from, to)
+  await markAll(operation, to)
 }
 
 export const move: ActionRunner<'move'> = async (operation, { ticket, from: former, by }) => {
@@ -26,8 +34,8 @@ export const move: ActionRunner<'move'> = async (operation, { ticket, from: form
   const { registry } = context
   const from = resolveTicket(context, former)
   const [old, existing] = [registry.environment(from), registry.environment(ticket)]
-  if (old === null) return { skipped: `${former} has no machine` }
-  if (existing !== null && from !== ticket) {
+  if (old === null && registry.attempts(from).length === 0) return { skipped: `${former} has no machine` }
+  if (old !== null && existing !== null && from !== ticket) {
     const observed = await observe(await context.provider(old.provider), old)
     if (observed === 'running') await stop(operation, { kind: 'stop', ticket: from, by, replyTo: null })
     const fate = observed === 'gone' || observed === 'unmade' ? 'no longer exists' : 'is stopped and kept'
@@ -36,7 +44,8 @@ export const move: ActionRunner<'move'> = async (operation, { ticket, from: form
     }
   }
   // An earlier try may have moved it, and died before it wrote the mark.
-  if (from === ticket) await markMachine(await targetOf(operation, from, old))
+  if (from === ticket) await markAll(operation, from)
   else await moveEnvironment(operation, from, ticket)
-  return { summary: `${former} is now ${ticket}: its machine ${old.vmId}, checkpoints and history moved with it` }
+  const machine = old === null ? 'its attempts' : `its machine ${old.vmId}`
+  return { summary: `${former} is now ${ticket}: ${machine}, checkpoints and history moved with it` }
 }

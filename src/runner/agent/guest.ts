@@ -148,6 +148,16 @@ export const parseUnitState = (vmId: string, stdout: string): UnitState => {
   }
 }
 
+/** Stops the units of all runs, in a machine that may have no link. */
+export const stopAgents = async (
+  context: { run: Run; home: string },
+  provider: Provider,
+  vmId: string,
+): Promise<void> => {
+  const options = { deadline: DEADLINE_MS, maxOutput: 100_000 }
+  await runInGuest(context, provider, vmId, agentScript('stop-all', '00000000'), options)
+}
+
 export const openAgentGuest = (
   context: { run: Run; home: string },
   provider: Provider,
@@ -165,7 +175,7 @@ export const openAgentGuest = (
     },
     look: async run => parseUnitState(vmId, await ask(agentScript('look', run))),
     stop: async run => void (await ask(agentScript('stop', run))),
-    stopAll: async () => void (await ask(agentScript('stop-all', '00000000'))),
+    stopAll: () => stopAgents(context, provider, vmId),
     follow,
     address,
     state,

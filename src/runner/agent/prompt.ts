@@ -1,7 +1,9 @@
 /** The prompts of agents. The text of the ticket is never part of one: it lies in a file, which the prompt names as data. */
 
+import { attemptOf, type EnvironmentKey, ticketOf } from '../../domain.ts'
 import type { AgentMessage } from '../../registry/registry.ts'
 import type { Task } from '../../schema/action.ts'
+import type { Environment } from '../../schema/environment.ts'
 import { GUEST_STATE } from '../../schema/link.ts'
 
 /** The agents' folder in the machine. */
@@ -32,6 +34,23 @@ export const promptText = (template: string | undefined, { ticket, repository, b
     task,
   }
   return (template ?? DEFAULT_PROMPT).replaceAll(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole)
+}
+
+/** What the agent of an attempt is told first, in each run: the conversation may be a copy. Nothing for others. */
+export const attemptText = (
+  key: EnvironmentKey,
+  attempt: Environment['attempt'] | null,
+  branch: string | null,
+): string => {
+  const number = attemptOf(key)
+  if (number === null) return ''
+  const source = attempt === null || attempt === undefined ? 'another machine' : `the machine of ${attempt.of}`
+  const from = typeof attempt?.from === 'string' ? ` at the checkpoint ${attempt.from}` : ''
+  return [
+    `You are attempt ${number} of ${ticketOf(key)}. This machine is a copy of ${source}${from}, and you may remember what was done there. Other attempts go on from the same state in machines of their own, and one of them will be kept.`,
+    `Connections and programs of that machine are not here. ${branch === null ? '' : `Your branch is ${branch}: commit there, and push no other. `}Look at what is there (git status, git log) before you go on.`,
+    '---\n\n',
+  ].join('\n\n')
 }
 
 const section = (title: string, text: string): string[] =>

@@ -1,6 +1,6 @@
 /** Whether the agent of a ticket may start now, and how it is started. */
 import type { Provider } from '../../../providers/provider.ts'
-import type { Ticket } from '../../domain.ts'
+import { attemptOf, type Ticket, ticketOf } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
 import type { AgentRow, EnvironmentRow } from '../../registry/registry.ts'
 import { type AgentRules, narrowAgent, type RepositoryAgent } from '../../schema/workspace.ts'
@@ -10,7 +10,7 @@ import { modelKey } from '../model-gateway/keys.ts'
 import type { AgentGuest, UnitSpec } from './guest.ts'
 import { isOwnSystem, OWN_SYSTEM } from './own-system.ts'
 import { type Program, programs } from './programs.ts'
-import { messagesText, promptText, taskText } from './prompt.ts'
+import { attemptText, messagesText, promptText, taskText } from './prompt.ts'
 
 export type StartContext = Pick<
   RunnerContext,
@@ -102,15 +102,16 @@ const promptOf = (
   state: string,
 ): string => {
   const messages = registry.messagesOf(ticket, row.run)
-  if (row.session !== null) return messagesText(messages)
   const project = registry.project(ticket)
+  const which = attemptText(ticket, registry.environment(ticket)?.attempt ?? null, project?.branch ?? null)
+  if (row.session !== null) return `${which}${messagesText(messages)}`
   const prompt = promptText(rules.prompt, {
-    ticket,
+    ticket: ticketOf(ticket),
     repository: project?.repo ?? null,
     branch: project?.branch ?? null,
     task: `${state}/task.md`,
   })
-  return messages.length === 0 ? prompt : `${prompt}\n\n---\n\n${messagesText(messages)}`
+  return `${which}${messages.length === 0 ? prompt : `${prompt}\n\n---\n\n${messagesText(messages)}`}`
 }
 
 export const specOf = (
@@ -129,7 +130,8 @@ export const specOf = (
       ...program.environment(model, state),
       AGENT_SWARM_PROJECT: path ?? '~/.',
       AGENT_SWARM_RUN: row.run,
-      AGENT_SWARM_TICKET: ticket,
+      AGENT_SWARM_TICKET: ticketOf(ticket),
+      ...(attemptOf(ticket) === null ? {} : { AGENT_SWARM_ATTEMPT: String(attemptOf(ticket)) }),
       // Tells the gateway which pushes are the agent's.
       GIT_CONFIG_COUNT: '1',
       GIT_CONFIG_KEY_0: `http.${address('git')}/.extraHeader`,
@@ -138,7 +140,7 @@ export const specOf = (
       GIT_TERMINAL_PROMPT: '0',
     },
     prompt: promptOf(context, ticket, row, rules, state),
-    task: taskText(ticket, row.task),
+    task: taskText(ticketOf(ticket), row.task),
     files: program.files(model),
     // Twice its time: what this process does not see, for example a machine that sleeps, is not its work.
     seconds: rules.minutes * 120,

@@ -1,6 +1,7 @@
 /** What a machine may push. Pure: first the name of each ref, then what its change would drop. */
 import * as v from 'valibot'
-import { ticketOfBranch } from '../../branches.ts'
+import { attemptOfBranch, ticketOfBranch } from '../../branches.ts'
+import { attemptKey, attemptOf, type EnvironmentKey, type Ticket, ticketOf } from '../../domain.ts'
 import { branchName } from '../../schema/basics.ts'
 
 /** One line of a push. An id is null for a ref that does not exist: before it is made, or after it is deleted. */
@@ -8,15 +9,15 @@ export type RefUpdate = { ref: string; from: string | null; to: string | null }
 
 export type PushRules = {
   /** Whose machine it is: a ticket, or an attempt of one, `DROP-1~2`. */
-  key: string
+  key: EnvironmentKey
   /** The projects that the repository serves. */
   projects: readonly string[]
   /** Null in an empty repository. */
   defaultBranch: string | null
   /** The keys of attempts that exist. */
-  attempts: readonly string[]
+  attempts: readonly EnvironmentKey[]
   /** The key that a ticket has now: its issue may have been moved to another project. */
-  currentKey(ticket: string): string
+  currentKey(ticket: Ticket): Ticket
 }
 
 /** A push of more is a mistake or an attack. */
@@ -30,20 +31,19 @@ const BRANCH = 'refs/heads/'
 export const ownerOfBranch = (
   branch: string,
   { projects, attempts, currentKey }: Pick<PushRules, 'projects' | 'attempts' | 'currentKey'>,
-): string | null => {
+): EnvironmentKey | null => {
   const named = ticketOfBranch(branch, { projects, branches: [] })
   if (named === null) return null
   const ticket = currentKey(named)
-  const [, number] = branch.match(/^[A-Za-z][A-Za-z0-9_]*-[0-9]+-.+-attempt-([1-9][0-9]{0,3})$/) ?? []
-  const startsWithTicket = branch.toUpperCase().startsWith(`${named}-`)
-  const attempt = `${ticket}~${number}`
-  return startsWithTicket && attempts.includes(attempt) ? attempt : ticket
+  const attempt = attemptOfBranch(branch, named)
+  const key = attempt === null ? ticket : attemptKey(ticket, attempt)
+  return attempts.includes(key) ? key : ticket
 }
 
 /** An example of a branch that this machine may push. */
-const exampleOf = (key: string): string => {
-  const [ticket, attempt] = key.split('~')
-  return attempt === undefined ? `${ticket}-fix` : `${ticket}-fix-attempt-${attempt}`
+const exampleOf = (key: EnvironmentKey): string => {
+  const attempt = attemptOf(key)
+  return `${ticketOf(key)}-fix${attempt === null ? '' : `-attempt-${attempt}`}`
 }
 
 /** Why this ref may not be pushed, whatever its commits are; null when its name is right. */

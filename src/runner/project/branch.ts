@@ -1,7 +1,7 @@
 /** The branch that a ticket's machine works on. Pure. */
 import { is } from 'valibot'
-import { ticketOfBranch } from '../../branches.ts'
-import type { Ticket } from '../../domain.ts'
+import { attemptOfBranch, ticketOfBranch } from '../../branches.ts'
+import { attemptOf, type EnvironmentKey, type Ticket, ticketOf } from '../../domain.ts'
 import { branchName } from '../../schema/basics.ts'
 
 /** Characters of a branch that is made here. */
@@ -37,6 +37,18 @@ export const newBranch = (ticket: Ticket, summary: string | null): string => {
   if (slug === '') return ticket
   // An attempt's branch would be another machine's.
   return OF_AN_ATTEMPT.test(`-${slug}`) ? `${ticket}-${slug}-work` : `${ticket}-${slug}`
+}
+
+/** The branch of an attempt: its source's, with the attempt's number, where that names the ticket first. */
+export const attemptBranch = (
+  key: EnvironmentKey,
+  { branch, summary }: { branch: string | null; summary: string | null },
+): string => {
+  const [ticket, attempt] = [ticketOf(key), attemptOf(key)]
+  const bases = [(branch ?? '').replace(OF_AN_ATTEMPT, ''), newBranch(ticket, summary)]
+  const names = bases.map(base => `${base}-attempt-${attempt}`)
+  const isIts = (name: string) => is(branchName, name) && attemptOfBranch(name, ticket) === attempt
+  return names.find(isIts) ?? `${ticket}-work-attempt-${attempt}`
 }
 
 export type Branch = { name: string; isRemote: boolean; note: string | null }

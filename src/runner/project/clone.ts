@@ -1,5 +1,5 @@
 /** The project's clone in a machine: git set up, cloned, and the ticket's branch checked out. */
-import type { Ticket } from '../../domain.ts'
+import type { EnvironmentKey, Ticket } from '../../domain.ts'
 import { explainBy, fail, isFailure } from '../../errors.ts'
 import type { ProjectAccess } from './access.ts'
 import { type Branch, chooseBranch } from './branch.ts'
@@ -109,4 +109,15 @@ export const cloneProject = async (
   const checkout = { path, branch: branch.name, remote: branch.isRemote ? '1' : '' }
   await askGuest(guest, 'checkout.sh', { variables: checkout }, { signal })
   return branch
+}
+
+/** Checks a new branch out in an attempt, whose git is its own from then on. The link of its source is none of it. */
+export const checkOut = async (
+  guest: Guest,
+  { ticket, path, branch }: { ticket: EnvironmentKey; path: string; branch: string },
+  remote: string,
+  signal: AbortSignal,
+): Promise<void> => {
+  await setGitUp(guest, { ticket, path }, { remote, through: null }, signal)
+  await askGuest(guest, 'checkout.sh', { variables: { path, branch, remote: '' } }, { signal })
 }

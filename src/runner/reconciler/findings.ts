@@ -18,6 +18,7 @@ const steps = {
   forget: 'remove its row',
   record: 'record it',
   mark: 'write the ticket into the mark',
+  dismiss: 'save its unsaved work, and delete it',
   adopt: 'adopt it',
   'remove-temporary': 'delete its machine',
   'remove-waiting': 'remove its row',
@@ -85,6 +86,7 @@ const lifecycleFinding = (view: TicketView): Found | null => {
   if (row.status === 'creating' || row.status === 'failed')
     return found(row, 'undo', 'its create did not finish, and it never answered')
   const observed = observedIn(row, vm)
+  if (row.dismissed === true) return found(row, 'dismiss', 'another attempt became the machine of its ticket')
   if (row.desired === 'absent') return unfinishedDelete(view, observed)
   switch (nextStep[row.desired][observed]) {
     case 'lose':

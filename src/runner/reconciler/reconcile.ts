@@ -5,6 +5,7 @@ import { fail, failureOf } from '../../errors.ts'
 import { isProcessAlive } from '../../exec.ts'
 import { ifUnlocked } from '../../registry/lock.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
+import type { Action } from '../../schema/action.ts'
 import type { Failure } from '../../schema/failure.ts'
 import { markMachine } from '../actions/move.ts'
 import type { RunnerContext } from '../context.ts'
@@ -27,7 +28,7 @@ type Options = { signal: AbortSignal; onPhase?: (ticket: Ticket, phase: string) 
 
 const by = { via: 'clock', who: null } as const
 /** Steps of the lifecycle are actions like any other: journalled, with their unsaved work looked for, and waited for. */
-const ACTIONS = { start: 'start', resume: 'start', stop: 'stop' } as const
+const ACTIONS = { start: 'start', resume: 'start', stop: 'stop', dismiss: 'delete' } as const
 const hasAction = (does: StepKind): does is keyof typeof ACTIONS => does in ACTIONS
 const DOES_NOTHING: readonly StepKind[] = ['keep', 'wait']
 export const changesSomething = ({ does }: Pick<Found, 'does'>): boolean => !DOES_NOTHING.includes(does)
@@ -60,11 +61,16 @@ const forget = async ({ context, provider, row }: Target): Promise<void> => {
 }
 
 const takeAction = async (context: RunnerContext, does: keyof typeof ACTIONS, ticket: Ticket, options: Options) => {
-  const action = { kind: ACTIONS[does], ticket, by, replyTo: null }
+  const kind = ACTIONS[does]
+  const common = { ticket, by, replyTo: null }
+  const action: Action = kind === 'delete' ? { kind, ...common, force: false } : { kind, ...common }
   const onPhase = (phase: string) => options.onPhase?.(ticket, phase)
   const outcome = await executeLocked(context, action, {
     ...{ actionId: null, correlation: null, signal: options.signal, onPhase },
   })
+  // It was told, and is kept.
+  if (does === 'dismiss' && outcome.result === 'failed' && outcome.failure.kind !== 'cancelled')
+    context.registry.keep(ticket)
   if (outcome.result === 'failed') throw Object.assign(new Error(outcome.failure.message), { failure: outcome.failure })
 }
 

@@ -406,6 +406,8 @@ const every = {
   tell: { kind: 'tell', text: 'Use the other queue.', ...common },
   agent: { kind: 'agent', what: 'stop', ...common },
   move: { kind: 'move', from: 'SHOP-7', ...common },
+  fork: { kind: 'fork', count: 3, from: null, ...common },
+  promote: { kind: 'promote', attempt: 2, ...common },
   status: { kind: 'status', ...common },
 } satisfies Record<ActionKind, Action>
 const textOf = (blocks: Parameters<typeof adf>[0]) => plainText(adf(blocks)).replaceAll(/\s+/g, ' ')

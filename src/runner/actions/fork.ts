@@ -1,0 +1,215 @@
+/**
+ * Makes attempts of a ticket: machines that go on from the state of another one. Each is journalled as an operation of its own
+ * before the first outside command, and all are handed out in one commit, so that a fork that fails or dies leaves none.
+ */
+import { randomBytes } from 'node:crypto'
+import type { Provider, SshInfo } from '../../../providers/provider.ts'
+import { type EnvironmentKey, newVmId, ticketOf } from '../../domain.ts'
+import { fail, failureOf } from '../../errors.ts'
+import { withLocks } from '../../registry/lock.ts'
+import type { Action } from '../../schema/action.ts'
+import type { MachineSize } from '../../schema/basics.ts'
+import { counted } from '../../words.ts'
+import { noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
+import { environmentOf } from '../journal.ts'
+import { converge, undoCreate } from '../machine.ts'
+import { type ActionRunner, earlierTries, type Result, type Target, targetOf, throwIfCancelled } from '../operation.ts'
+import { remoteOf } from '../project/access.ts'
+import { needOfMachine, withRoomFor } from '../room.ts'
+import { putGuestFiles, waitForGuest } from '../ssh/guest.ts'
+import { loginKey, pinnedHostKey } from '../ssh/keys.ts'
+
+type Fork = Extract<Action, { kind: 'fork' }>
+
+/** Fails with `unsupported` where machines cannot be forked. */
+export const requireForks = ({ name, fork }: Pick<Provider, 'name' | 'fork'>): NonNullable<Provider['fork']> => {
+  if (fork !== undefined) return fork
+  throw fail(
+    'unsupported',
+    `${name} cannot fork machines`,
+    'Make a machine for another ticket, for example a sub-task: agent-swarm create TICKET',
+  )
+}
+
+/** An attempt that is being made: `id` is its own operation. */
+type Attempt = Target & { began: number }
+
+/** Rows, machine ids and reservations of all attempts, or of none. */
+const begin = async (target: Target, { from }: Pick<Fork, 'from'>, keys: readonly EnvironmentKey[]): Promise<void> => {
+  const { context, caller, id, by, provider, row } = target
+  const { registry, clock } = context
+  const need = await needOfMachine(context, provider, row.vmId)
+  const all: MachineSize = {
+    cpus: need.cpus * keys.length,
+    memoryMiB: need.memoryMiB * keys.length,
+    diskGiB: need.diskGiB * keys.length,
+  }
+  const { correlation } = caller
+  const at = clock().toISOString()
+  await withRoomFor(target, provider, { kind: 'fork', ticket: row.ticket, need: all }, () =>
+    registry.exclusively(() => {
+      registry.setDetail(id, { attempts: [...keys], ...(from === null ? {} : { name: from }) })
+      for (const key of keys) {
+        const vmId = newVmId(key, randomBytes(4).toString('hex'))
+        const operation = registry.startOperation({ actionId: null, correlation, ticket: key, kind: 'fork', by, at })
+        registry.begin({ ticket: key, provider: provider.name, vmId, baseImage: row.baseImage, by, operation })
+        registry.setAttempt(key, { of: row.ticket, from })
+        if (provider.capacity !== undefined) registry.setDetail(operation, { reserves: { vmId, ...need } })
+      }
+    }),
+  )
+}
+
+const attemptsOf = (target: Target, keys: readonly EnvironmentKey[]): Promise<Attempt[]> =>
+  Promise.all(
+    keys.map(async key => {
+      const [operation] = target.context.registry.openOperations(key)
+      return { ...(await targetOf(target, key)), id: operation?.id ?? target.id, began: performance.now() }
+    }),
+  )
+
+/** `ssh` null: it is reached without. `notes`: sentences without the last full stop. */
+type Ready = { attempt: Attempt; ssh: SshInfo | null; branch: string | null; notes: string[] }
+
+/** Its own branch and settings of git, and nothing of its source's agent. It is of use without them. */
+const separate = async (
+  source: Target,
+  attempt: Attempt,
+  ssh: SshInfo | null,
+): Promise<Pick<Ready, 'branch' | 'notes'>> => {
+  const { context, caller, provider, row } = attempt
+  const { registry } = context
+  const project = registry.project(source.row.ticket)
+  const notes: string[] = []
+  const unlessItFails = async (work: () => Promise<void>, what: string) => {
+    try {
+      await work()
+    } catch (error) {
+      if (caller.signal.aborted) throw error
+      notes.push(`${row.ticket}: ${what}: ${failureOf(error, 'asking the machine').message}`)
+    }
+  }
+  if (registry.agent(source.row.ticket) !== null && provider.ownSystem !== true)
+    await unlessItFails(async () => {
+      await (await import('../agent/guest.ts')).stopAgents(context, provider, row.vmId)
+    }, 'the agent of its source may still be at work in it')
+  if (project === null) return { branch: null, notes }
+  const { attemptBranch } = await import('../project/branch.ts')
+  const branch = attemptBranch(row.ticket, project)
+  await unlessItFails(async () => {
+    const { checkOut } = await import('../project/clone.ts')
+    const remote = remoteOf(context.config.githubApiUrl)
+    const own = { ticket: row.ticket, path: project.path, branch }
+    await checkOut({ ...attempt, row: { ...row, ssh } }, own, remote, caller.signal)
+  }, `the branch ${branch} is not checked out`)
+  return { branch, notes }
+}
+
+/** Starts the attempt and waits until it answers under its own host key. */
+const bringUp = async (source: Target, attempt: Attempt): Promise<Ready> => {
+  const { context, caller, provider, row } = attempt
+  await converge(attempt, 'running')
+  const answered = await waitForGuest(context, provider, row.vmId, {
+    signal: caller.signal,
+    deadline: context.config.bootMinutes * 60_000,
+    isSlow: async () => (await provider.emulated?.()) === true,
+  })
+  const ssh = answered?.ssh ?? null
+  // The link tries again.
+  if (answered?.hasOurFiles === false)
+    await putGuestFiles(context, provider, row.vmId, caller.signal).catch(error => {
+      if (caller.signal.aborted) throw error
+    })
+  const clock = provider.memoryForks === true ? await (await import('../after-restore.ts')).setRight(attempt) : []
+  const { branch, notes } = await separate(source, attempt, ssh)
+  return { attempt, ssh, branch, notes: [...clock.map(text => `${row.ticket}: ${text}`), ...notes] }
+}
+
+/** From here on people may work in them: what they are and what they have, in one commit. */
+const handOut = async (source: Target, ready: readonly Ready[]): Promise<void> => {
+  const { context, id } = source
+  const { registry, clock } = context
+  const { copyAgent } = await import('../agent/copy.ts')
+  registry.exclusively(() => {
+    registry.setDetail(id, { reached: 'forked' })
+    for (const { attempt, ssh, branch } of ready) {
+      const { ticket } = attempt.row
+      registry.setAddress(ticket, ssh)
+      registry.setStatus(ticket, 'running')
+      registry.copyWork(source.row.ticket, ticket, branch)
+      copyAgent(registry, source.row.ticket, ticket, attempt.id)
+      const seconds = Math.round((performance.now() - attempt.began) / 100) / 10
+      const summary = `Forked from ${source.row.ticket}`
+      const outcome = { result: 'done' as const, summary, environment: environmentOf(context, ticket), seconds }
+      registry.endOperation(attempt.id, clock().toISOString(), 'done', outcome)
+    }
+  })
+}
+
+/** Removes all attempts. One that cannot be removed is marked `failed`, and reported. */
+const undo = async (source: Target, attempts: readonly Attempt[], error: unknown): Promise<void> => {
+  const { registry, clock } = source.context
+  source.caller.onPhase('undoing')
+  const undone = await Promise.allSettled(attempts.map(undoCreate))
+  const failure = failureOf(error, `forking ${source.row.ticket}`)
+  for (const { id } of attempts)
+    registry.endOperation(id, clock().toISOString(), 'failed', { result: 'failed', failure, environment: null })
+  const left = undone.find(each => each.status === 'rejected')
+  if (left !== undefined) throw left.reason
+}
+
+const summaryOf = ({ provider, row }: Target, from: string | null, keys: readonly EnvironmentKey[]): string => {
+  const boots = provider.memoryForks === true ? '' : `. ${provider.name} forks disks alone, so they booted`
+  const attempts = `${keys.length === 1 ? 'an attempt' : counted(keys.length, 'attempt')}: ${keys.join(', ')}`
+  return `Forked ${row.ticket}${from === null ? '' : `, as it was at ${from},`} into ${attempts}${boots}`
+}
+
+const makeAttempts = async (target: Target, action: Fork, keys: readonly EnvironmentKey[]): Promise<Result> => {
+  const { context, caller, provider, row } = target
+  const fork = requireForks(provider)
+  await begin(target, action, keys)
+  const attempts = await attemptsOf(target, keys)
+  try {
+    await throwIfCancelled(target)
+    const publicKey = await loginKey(context.run, context.home)
+    const targets = await Promise.all(
+      attempts.map(async ({ row: { vmId, ticket } }) => {
+        return { vmId, ticket, publicKey, hostKey: await pinnedHostKey(context.run, context.home, vmId) }
+      }),
+    )
+    caller.onPhase('fork')
+    await fork(row.vmId, action.from, targets)
+    caller.onPhase('ssh')
+    const ready = await Promise.all(attempts.map(attempt => bringUp(target, attempt)))
+    await throwIfCancelled(target)
+    await handOut(target, ready)
+    const notes = ready.flatMap(each => each.notes)
+    return { summary: [summaryOf(target, action.from, keys), ...notes].join('. ') }
+  } catch (error) {
+    await undo(target, attempts, error)
+    throw error
+  }
+}
+
+export const fork: ActionRunner<'fork'> = async (operation, action) => {
+  const { context, caller, id } = operation
+  const { ticket, from, count } = action
+  const target = await targetOf(operation, ticket)
+  requireForks(target.provider)
+  const earlier = earlierTries(operation).at(-1)?.detail
+  if (earlier?.reached === 'forked') {
+    context.registry.setDetail(id, earlier)
+    return { summary: summaryOf(target, from, earlier.attempts ?? []) }
+  }
+  const names = await syncCheckpoints(target)
+  if (from !== null && !names.includes(from)) throw noSuchCheckpoint(ticket, from, names)
+  const keys = context.registry.newAttempts(ticketOf(ticket), count)
+  if (keys.length < count)
+    throw fail(
+      'capacity',
+      `forking ${ticket}: ${ticketOf(ticket)} can have ${counted(keys.length, 'more attempt')}`,
+      `Delete some: agent-swarm delete ${ticketOf(ticket)}~1`,
+    )
+  const { signal } = caller
+  return withLocks(context.home, keys, { signal, onWait: () => {} }, () => makeAttempts(target, action, keys))
+}

@@ -1,0 +1,115 @@
+/**
+ * Makes an attempt the machine of its ticket. That is decided in one commit; what follows is done again by another try, and by
+ * recovery and the reconciler after a crash: the marks, and the deletes of the former machine and the other attempts.
+ */
+import { attemptKey, type EnvironmentKey, type Ticket } from '../../domain.ts'
+import { fail } from '../../errors.ts'
+import { withLocks } from '../../registry/lock.ts'
+import { runPart } from '../journal.ts'
+import {
+  type ActionRunner,
+  earlierTries,
+  type Operation,
+  type Result,
+  targetOf,
+  throwIfCancelled,
+} from '../operation.ts'
+import { deleteEnvironment } from './delete.ts'
+import { markMachine } from './move.ts'
+
+/** The attempt, which is one that can be worked with. */
+export const requireAttempt = (
+  { context }: Pick<Operation, 'context'>,
+  ticket: string,
+  attempt: number,
+): EnvironmentKey => {
+  const { registry } = context
+  const key = attemptKey(ticket, attempt)
+  const row = registry.environment(key)
+  const attempts = registry.attempts(ticket)
+  if (row === null)
+    throw fail(
+      'no-such-environment',
+      `${key} has no machine`,
+      attempts.length === 0
+        ? `${ticket} has no attempts. Make some: agent-swarm fork ${ticket}`
+        : `Its attempts: ${attempts.join(', ')}`,
+    )
+  if (row.status !== 'running' && row.status !== 'stopped')
+    throw fail('refused', `promoting ${key}: it is ${row.status}`, `See: agent-swarm status ${key}`)
+  return key
+}
+
+/** The new keys, on the machines themselves. */
+export const markPromoted = async (operation: Operation, keys: readonly EnvironmentKey[]): Promise<void> => {
+  for (const key of keys)
+    if (operation.context.registry.environment(key) !== null) await markMachine(await targetOf(operation, key))
+}
+
+type Dismissed = { deleted: string | null; kept: string | null; rescued: string | null }
+
+/** By the rules of every delete: its unsaved work is saved first, or it is kept. */
+const dismiss = async (operation: Operation, key: EnvironmentKey): Promise<Dismissed> => {
+  const { context, by } = operation
+  const row = context.registry.environment(key)
+  if (row === null) return { deleted: null, kept: null, rescued: null }
+  const outcome = await runPart(operation, { kind: 'delete', ticket: key }, part =>
+    deleteEnvironment(part, { kind: 'delete', ticket: key, by, replyTo: null, force: false }),
+  )
+  if (outcome.result !== 'failed')
+    return { deleted: key, kept: null, rescued: outcome.result === 'done' ? (outcome.rescued ?? null) : null }
+  // Cancelled: the reconciler goes on.
+  if (outcome.failure.kind === 'cancelled') throw fail('cancelled', outcome.failure.message, outcome.failure.remedy)
+  context.registry.keep(key)
+  return { deleted: null, kept: outcome.failure.message, rescued: null }
+}
+
+/** Decides it, unless an earlier try has. Returns the keys of those that go. */
+const decide = async (operation: Operation, ticket: string, attempt: number): Promise<EnvironmentKey[]> => {
+  const { context, id } = operation
+  const { registry } = context
+  const earlier = earlierTries(operation).findLast(({ detail }) => detail.reached === 'decided')?.detail
+  if (earlier !== undefined) {
+    registry.setDetail(id, earlier)
+    return earlier.attempts ?? []
+  }
+  const key = requireAttempt(operation, ticket, attempt)
+  await throwIfCancelled(operation)
+  return registry.exclusively(() => {
+    const attempts = registry.promote(key)
+    registry.setDetail(id, { reached: 'decided', attempts })
+    const agent = registry.agent(ticket)
+    // A restore of the former machine is none of this one.
+    if (agent !== null) registry.setAgent(ticket, { ...agent, progress: { ...agent.progress, operation: id } })
+    return attempts
+  })
+}
+
+const promoteLocked = async (
+  operation: Operation,
+  { ticket, attempt }: { ticket: Ticket; attempt: number },
+): Promise<Result> => {
+  const others = await decide(operation, ticket, attempt)
+  operation.caller.onPhase('promote')
+  await markPromoted(operation, [ticket, ...others])
+  const dismissed: Dismissed[] = []
+  for (const key of others) dismissed.push(await dismiss(operation, key))
+  const deleted = dismissed.flatMap(each => each.deleted ?? [])
+  const rescued = dismissed.flatMap(each => each.rescued ?? []).join('; ')
+  const summary = [
+    `${attemptKey(ticket, attempt)} is now the machine of ${ticket}`,
+    ...(deleted.length === 0 ? [] : [`Deleted: ${deleted.join(', ')}`]),
+    ...dismissed.flatMap(each => each.kept ?? []),
+    ...(rescued === '' ? [] : [rescued]),
+  ].join('. ')
+  return rescued === '' ? { summary } : { summary, rescued }
+}
+
+export const promote: ActionRunner<'promote'> = (operation, action) => {
+  const { context, caller } = operation
+  // The key that the former machine gets. The executor holds the locks of the others.
+  const key = context.registry.newAttempts(action.ticket, 1)
+  return withLocks(context.home, key, { signal: caller.signal, onWait: () => {} }, () =>
+    promoteLocked(operation, action),
+  )
+}

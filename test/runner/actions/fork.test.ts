@@ -1,0 +1,232 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Provider } from '../../../providers/provider.ts'
+import { fail } from '../../../src/errors.ts'
+import { planAction } from '../../../src/runner/plan.ts'
+import { reconcile } from '../../../src/runner/reconciler/reconcile.ts'
+import { recoverAll } from '../../../src/runner/recovery.ts'
+import { hasHostKey } from '../../../src/runner/ssh/keys.ts'
+import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
+
+let it: TestContext
+beforeEach(async () => {
+  it = await openTestContext()
+  await it.do(actions.create('DROP-1'))
+  it.write('DROP-1', 'work', 'one')
+})
+afterEach(() => it.close())
+
+const keys = () => it.context.registry.environments().map(({ ticket }) => ticket)
+const project = {
+  ...{ repo: 'acme/shop', branch: 'DROP-1-login', summary: 'Login', path: '~/shop', ports: [3000], save: [] },
+  ...{ setup: null, start: null, problem: null },
+}
+
+test('attempts have the state of the machine at the moment, and keys, machines, marks and host keys of their own', async () => {
+  expect(await planAction(it.context, actions.fork('DROP-1', 2))).toEqual({
+    would: [
+      `make DROP-1~1, DROP-1~2 from ${it.vmIdOf('DROP-1')} as it is now`,
+      'boot each',
+      'wait until it answers over SSH',
+    ],
+  })
+  expect(await it.do(actions.fork('DROP-1', 2))).toMatchObject({
+    result: 'done',
+    summary: 'Forked DROP-1 into 2 attempts: DROP-1~1, DROP-1~2. synthetic forks disks alone, so they booted',
+    environment: { ticket: 'DROP-1', status: 'running' },
+  })
+  expect(keys()).toEqual(['DROP-1', 'DROP-1~1', 'DROP-1~2'])
+  it.write('DROP-1', 'work', 'two')
+  for (const key of ['DROP-1~1', 'DROP-1~2']) {
+    const vmId = it.vmIdOf(key)
+    expect(vmId).toMatch(/^as-drop-1-[12]-[0-9a-f]{8}$/)
+    expect(it.context.registry.environment(key)).toMatchObject({
+      ...{ status: 'running', desired: 'running', attempt: { of: 'DROP-1', from: null } },
+    })
+    expect(it.read(key, 'work')).toBe('one')
+    expect(await it.markedTicket(vmId)).toBe(key)
+    expect(hasHostKey(it.home, vmId)).toBe(true)
+    const [operation] = it.context.registry.operations(key, 1)
+    expect(operation).toMatchObject({ kind: 'fork', vmId, result: 'done', outcome: { environment: { ticket: key } } })
+  }
+  expect(it.context.registry.openOperations()).toEqual([])
+  expect((await reconcile(it.context, { dryRun: true, signal: new AbortController().signal })).findings).toEqual([])
+})
+
+test('attempts of a checkpoint, and of another attempt, get the next numbers', async () => {
+  await it.do(actions.checkpoint('DROP-1', 'before'))
+  it.write('DROP-1', 'work', 'two')
+  expect(await it.do(actions.fork('DROP-1', 1, 'before'))).toMatchObject({
+    summary: expect.stringMatching(/^Forked DROP-1, as it was at before, into an attempt: DROP-1~1\./),
+  })
+  expect(it.read('DROP-1~1', 'work')).toBe('one')
+  await it.do(actions.delete('DROP-1~1', true))
+  it.write('DROP-1', 'work', 'three')
+  await it.do(actions.fork('DROP-1'))
+  expect(await it.do(actions.fork('DROP-1~2'))).toMatchObject({ result: 'done', environment: { ticket: 'DROP-1~2' } })
+  expect(keys()).toEqual(['DROP-1', 'DROP-1~2', 'DROP-1~3'])
+  expect(it.context.registry.environment('DROP-1~3')).toMatchObject({ attempt: { of: 'DROP-1~2' } })
+  expect(it.read('DROP-1~3', 'work')).toBe('three')
+})
+
+test('a stopped machine can be forked; it stays stopped', async () => {
+  await it.do(actions.stop('DROP-1'))
+  await it.do(actions.fork('DROP-1'))
+  expect(it.context.registry.environments().map(({ status }) => status)).toEqual(['stopped', 'running'])
+})
+
+test('every command that takes a ticket takes an attempt', async () => {
+  await it.do(actions.fork('DROP-1'))
+  for (const action of [
+    actions.checkpoint('DROP-1~1', 'one'),
+    actions.restore('DROP-1~1', 'one'),
+    actions.stop('DROP-1~1'),
+    actions.start('DROP-1~1'),
+    actions.create('DROP-1~1'),
+  ])
+    expect(await it.do(action)).toMatchObject({ environment: { ticket: 'DROP-1~1', status: expect.any(String) } })
+  expect(it.context.registry.checkpoints('DROP-1')).toEqual([])
+  expect(await it.do(actions.delete('DROP-1~1'))).toMatchObject({ result: 'done' })
+  expect(keys()).toEqual(['DROP-1'])
+})
+
+test('a create makes no attempt', async () => {
+  expect(await it.do(actions.create('DROP-1~7'))).toMatchObject({
+    result: 'failed',
+    failure: { kind: 'usage', remedy: 'A fork makes new ones: agent-swarm fork DROP-1' },
+  })
+  expect(it.machines()).toHaveLength(1)
+})
+
+test('an attempt has the project on a branch of its own, the note, and what its source pushed', async () => {
+  const { registry } = it.context
+  registry.setProject('DROP-1', project)
+  registry.setNote('DROP-1', { text: 'tried X', at: '2026-11-24T10:00:00.000Z' })
+  const commit = 'a'.repeat(40)
+  const push = { repo: 'acme/shop', branch: 'DROP-1-login', commit, byAgent: true, at: '2026-11-24T10:00:00.000Z' }
+  registry.recordPush('DROP-1', push, [commit])
+  await it.do(actions.fork('DROP-1', 2))
+  expect(registry.project('DROP-1~2')).toEqual({ ...project, branch: 'DROP-1-login-attempt-2' })
+  expect(registry.project('DROP-1')).toEqual(project)
+  expect(registry.note('DROP-1~1')).toMatchObject({ text: 'tried X' })
+  expect(registry.pushedAll('DROP-1~1', 'acme/shop', [commit])).toBe(true)
+  expect(registry.pushes('DROP-1~1')).toEqual([])
+})
+
+describe('what cannot be done', () => {
+  const refuse = async (change: (provider: Provider) => Partial<Provider>, action = actions.fork('DROP-1', 2)) => {
+    wrapProviders(it.context, provider => ({ ...provider, ...change(provider) }))
+    const outcome = await it.do(action)
+    expect(keys()).toEqual(['DROP-1'])
+    expect(it.machines()).toHaveLength(1)
+    expect(it.context.registry.openOperations()).toEqual([])
+    return outcome
+  }
+
+  test('a provider without forks', async () => {
+    const { fork: _, ...without } = await it.provider()
+    wrapProviders(it.context, () => without)
+    const expected = { kind: 'unsupported', message: 'synthetic cannot fork machines', remedy: expect.any(String) }
+    expect(await it.do(actions.fork('DROP-1'))).toMatchObject({ result: 'failed', failure: expected })
+    await expect(planAction(it.context, actions.fork('DROP-1'))).rejects.toMatchObject({ failure: expected })
+  })
+  test('a checkpoint that is not there', async () => {
+    expect(await refuse(() => ({}), actions.fork('DROP-1', 1, 'nowhere'))).toMatchObject({
+      failure: { kind: 'no-such-checkpoint', message: 'DROP-1 has no checkpoint nowhere' },
+    })
+  })
+  test('no room for all of them: none is made', async () => {
+    const GIB = 1024 ** 3
+    const outcome = await refuse(() => ({
+      capacity: async () => ({
+        cpus: 8,
+        memoryBytes: { total: 16 * GIB, available: 6 * GIB },
+        diskBytes: { total: 1e13, available: 1e13 },
+      }),
+    }))
+    expect(outcome).toMatchObject({
+      failure: { kind: 'capacity', message: expect.stringMatching(/^forking DROP-1: it needs 8 GiB of memory, and /) },
+    })
+  })
+  test('a fork that fails', async () => {
+    const outcome = await refuse(() => ({ fork: () => Promise.reject(fail('disk-full', 'no space')) }))
+    expect(outcome).toMatchObject({ failure: { kind: 'disk-full' } })
+    expect(it.context.registry.operations('DROP-1~1', 1)).toMatchObject([{ kind: 'fork', result: 'failed' }])
+  })
+  test('one of several that does not start', async () => {
+    const outcome = await refuse(({ startVm }) => ({
+      startVm: (id, options) =>
+        id.startsWith('as-drop-1-2-') ? Promise.reject(fail('damaged', 'it does not boot')) : startVm(id, options),
+    }))
+    expect(outcome).toMatchObject({ failure: { kind: 'damaged' } })
+  })
+  test('more attempts than there are numbers', async () => {
+    const { registry } = it.context
+    const by = { via: 'cli', who: null } as const
+    for (let n = 1; n <= 98; n += 1)
+      registry.begin({
+        ticket: `DROP-1~${n}`,
+        provider: 'synthetic',
+        vmId: `as-x-${String(n).padStart(8, '0')}`,
+        baseImage: 'x',
+        by,
+        operation: 1,
+      })
+    expect(await it.do(actions.fork('DROP-1', 2))).toMatchObject({
+      failure: { kind: 'capacity', message: 'forking DROP-1: DROP-1 can have 1 more attempt' },
+    })
+  })
+})
+
+test('room that attempts have is no other machine’s', async () => {
+  const GIB = 1024 ** 3
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    usage: async () =>
+      new Map(
+        (await provider.listVms()).map(({ vmId }) => [
+          vmId,
+          { cpus: 2, memoryBytes: 4 * GIB, memoryUsedBytes: 4 * GIB, diskBytes: 1, cpuSeconds: 1 },
+        ]),
+      ),
+    capacity: async () => ({
+      cpus: 64,
+      memoryBytes: { total: 16 * GIB, available: 16 * GIB - 4 * GIB * (await provider.listVms()).length },
+      diskBytes: { total: 1e13, available: 1e13 },
+    }),
+  }))
+  expect(await it.do(actions.fork('DROP-1', 2))).toMatchObject({ result: 'done' })
+  expect(await it.do(actions.create('DROP-2'))).toMatchObject({
+    failure: { kind: 'capacity', message: expect.stringContaining('DROP-1~1') },
+  })
+})
+
+test.for(['fork', 'start', 'ssh'])('a fork that is killed at %s leaves nothing', async phase => {
+  expect(await it.dieAt(phase, actions.fork('DROP-1', 2))).toBe(true)
+  await recoverAll(it.context)
+  expect(keys()).toEqual(['DROP-1'])
+  expect(it.machines()).toEqual([it.vmIdOf('DROP-1')])
+  expect(it.context.registry.openOperations()).toEqual([])
+  expect(it.context.registry.environment('DROP-1')).toMatchObject({ status: 'running' })
+})
+
+test('while attempts are made, nobody takes them for what a dead process left', async () => {
+  const findings: string[] = []
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    fork: async (...values) => {
+      await provider.fork?.(...values)
+      const other = await reconcile(it.context, { dryRun: false, signal: new AbortController().signal })
+      findings.push(...other.findings.map(({ finding }) => finding))
+    },
+  }))
+  expect(await it.do(actions.fork('DROP-1', 2))).toMatchObject({ result: 'done' })
+  expect(findings).toEqual([])
+  expect(keys()).toHaveLength(3)
+})
+
+test('an action of the queue that is given out again makes no more attempts', async () => {
+  const queued = { actionId: 'github:1:0' }
+  const first = await it.do(actions.fork('DROP-1', 2), queued)
+  expect(await it.do(actions.fork('DROP-1', 2), queued)).toEqual(first)
+  expect(keys()).toEqual(['DROP-1', 'DROP-1~1', 'DROP-1~2'])
+})

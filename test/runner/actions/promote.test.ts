@@ -1,0 +1,145 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { planAction } from '../../../src/runner/plan.ts'
+import { reconcile } from '../../../src/runner/reconciler/reconcile.ts'
+import { recoverAll } from '../../../src/runner/recovery.ts'
+import { actions, openTestContext, type TestContext } from '../../support/context.ts'
+
+let it: TestContext
+let former: string
+let chosen: string
+beforeEach(async () => {
+  it = await openTestContext()
+  await it.do(actions.create('DROP-1'))
+  await it.do(actions.fork('DROP-1', 3))
+  former = it.vmIdOf('DROP-1')
+  chosen = it.vmIdOf('DROP-1~2')
+})
+afterEach(() => it.close())
+
+const promote = actions.promote('DROP-1', 2)
+const signal = new AbortController().signal
+const keys = () => it.context.registry.environments().map(({ ticket }) => ticket)
+const expectPromoted = async () => {
+  expect(it.context.registry.environments()).toMatchObject([{ ticket: 'DROP-1', vmId: chosen, status: 'running' }])
+  expect(it.context.registry.environment('DROP-1')).not.toHaveProperty('attempt')
+  expect(it.machines()).toEqual([chosen])
+  expect(await it.markedTicket(chosen)).toBe('DROP-1')
+  expect(it.context.registry.openOperations()).toEqual([])
+  expect((await reconcile(it.context, { dryRun: true, signal })).findings).toEqual([])
+}
+
+test('the attempt becomes the machine of its ticket, and the former machine and the others go', async () => {
+  expect(await planAction(it.context, promote)).toEqual({
+    would: [
+      `make ${chosen} the machine of DROP-1`,
+      'look for unsaved work in what goes; save it first, or keep the machine',
+      `delete DROP-1~1, DROP-1~3, the present machine of DROP-1, ${former}`,
+    ],
+  })
+  expect(await it.do(promote)).toMatchObject({
+    result: 'done',
+    summary: 'DROP-1~2 is now the machine of DROP-1. Deleted: DROP-1~1, DROP-1~3, DROP-1~4',
+    environment: { ticket: 'DROP-1', vmId: chosen },
+  })
+  await expectPromoted()
+  const history = it.context.registry.operations('DROP-1', 10).map(({ kind }) => kind)
+  expect(history).toEqual(['promote', 'fork', 'fork', 'create'])
+})
+
+test('a machine whose work is not known to be saved is kept and stopped, and told', async () => {
+  it.addUnsavedWork('DROP-1')
+  const outcome = await it.do(promote)
+  expect(outcome).toMatchObject({
+    result: 'done',
+    summary: expect.stringMatching(
+      /^DROP-1~2 is now the machine of DROP-1\. Deleted: DROP-1~1, DROP-1~3\. DROP-1~4 is kept and stopped: /,
+    ),
+  })
+  expect(it.context.registry.environments()).toMatchObject([
+    { ticket: 'DROP-1', vmId: chosen },
+    { ticket: 'DROP-1~4', vmId: former, status: 'stopped', unsavedWork: { known: true } },
+  ])
+  expect(await it.markedTicket(former)).toBe('DROP-1~4')
+  // Nobody tries it again.
+  expect((await reconcile(it.context, { dryRun: false, signal })).findings).toEqual([])
+  expect(keys()).toEqual(['DROP-1', 'DROP-1~4'])
+})
+
+test.for([
+  ['an attempt that is not there', 9, 'no-such-environment', 'Its attempts: DROP-1~1, DROP-1~2, DROP-1~3'],
+] as const)('%s', async ([, attempt, kind, remedy]) => {
+  expect(await it.do(actions.promote('DROP-1', attempt))).toMatchObject({ result: 'failed', failure: { kind, remedy } })
+  expect(keys()).toHaveLength(4)
+})
+
+test('a ticket without attempts', async () => {
+  await it.do(actions.create('DROP-2'))
+  expect(await it.do(actions.promote('DROP-2', 1))).toMatchObject({
+    failure: { kind: 'no-such-environment', remedy: 'DROP-2 has no attempts. Make some: agent-swarm fork DROP-2' },
+  })
+})
+
+test('an attempt of a ticket whose machine was deleted', async () => {
+  await it.do(actions.delete('DROP-1', true))
+  expect(keys()).toEqual(['DROP-1~1', 'DROP-1~2', 'DROP-1~3'])
+  await it.do(promote)
+  await expectPromoted()
+})
+
+test('of two promotes at once, one wins, and the other attempt is gone', async () => {
+  const outcomes = await Promise.all([it.do(promote), it.do(actions.promote('DROP-1', 3))])
+  expect(outcomes.map(({ result }) => result).toSorted()).toEqual(['done', 'failed'])
+  expect(outcomes.find(({ result }) => result === 'failed')).toMatchObject({ failure: { kind: 'no-such-environment' } })
+  expect(keys()).toEqual(['DROP-1'])
+})
+
+test('a ticket that moved takes its attempts along; one of them is promoted by the old key, too', async () => {
+  const moved = await it.do(actions.move('DROP-1', 'WEB-7'))
+  expect(moved).toMatchObject({ result: 'done', environment: { ticket: 'WEB-7' } })
+  expect(keys()).toEqual(['WEB-7', 'WEB-7~1', 'WEB-7~2', 'WEB-7~3'])
+  expect(await it.markedTicket(chosen)).toBe('WEB-7~2')
+  expect(await it.do(actions.stop('DROP-1~3'))).toMatchObject({ environment: { ticket: 'WEB-7~3' } })
+  expect(await it.do(promote)).toMatchObject({ result: 'done', environment: { ticket: 'WEB-7', vmId: chosen } })
+  expect(it.machines()).toEqual([chosen])
+})
+
+test('attempts move without a machine of their ticket, too', async () => {
+  await it.do(actions.delete('DROP-1', true))
+  expect(await it.do(actions.move('DROP-1', 'WEB-7'))).toMatchObject({
+    summary: 'DROP-1 is now WEB-7: its attempts, checkpoints and history moved with it',
+  })
+  expect(keys()).toEqual(['WEB-7~1', 'WEB-7~2', 'WEB-7~3'])
+  expect(await it.do(actions.promote('DROP-1', 2))).toMatchObject({ environment: { ticket: 'WEB-7', vmId: chosen } })
+})
+
+test.for(['promote', 'looking for unsaved work', 'delete'])(
+  'a promote that is killed at %s is finished',
+  async phase => {
+    expect(await it.dieAt(phase, promote)).toBe(true)
+    const finished: string[] = []
+    await recoverAll(it.context, (ticket, summary) => finished.push(`${ticket}: ${summary}`))
+    expect(finished).toContain(
+      'DROP-1: An attempt is now the machine of DROP-1; DROP-1~1, DROP-1~3, DROP-1~4 will be deleted',
+    )
+    await reconcile(it.context, { dryRun: false, signal })
+    await expectPromoted()
+  },
+)
+
+test('a promote of the queue that was killed is finished by another try', async () => {
+  expect(await it.dieAt('delete', promote, 'github:1:0')).toBe(true)
+  expect(await it.do(promote, { actionId: 'github:1:0' })).toMatchObject({ result: 'done' })
+  await expectPromoted()
+})
+
+test('what a dead promote left is told by reconcile', async () => {
+  await it.dieAt('promote', promote)
+  await recoverAll(it.context)
+  const { findings } = await reconcile(it.context, { dryRun: true, signal })
+  expect(findings).toMatchObject(
+    ['DROP-1~1', 'DROP-1~3', 'DROP-1~4'].map(ticket => ({
+      ...{ ticket, finding: 'another attempt became the machine of its ticket' },
+      step: 'save its unsaved work, and delete it',
+    })),
+  )
+})
