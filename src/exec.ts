@@ -236,7 +236,7 @@ export const openRun =
       ...(into === undefined
         ? onLine === undefined
           ? {}
-          : { stdout: showLines(onLine) }
+          : { stdout: showLines(onLine, options.inputs === undefined ? MAX_LINE : MAX_WATCHED) }
         : { stdout: [limitBytes(into.limit, () => tooLong.abort()), { file: into.file }], buffer: { stdout: false } }),
     } satisfies Options
     const execa = await loadExeca()

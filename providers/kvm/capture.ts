@@ -126,19 +126,25 @@ const captureOff = async ({ context, id, machine, layer, next, folder }: Request
 // ── A machine that runs ──
 
 /** Memory and disk in two snapshots: in one, libvirt would take the disk when the memory is written, and the memory is of before. */
+const fileSpec = (path: string): string => `file=${path.replaceAll(',', ',,')}`
 const snapshotCommands = ({ id, next, folder }: Request, memory: string): Command[] => [
   [
     ...['snapshot-create-as', id, '--disk-only', '--no-metadata', '--atomic'],
-    ...['--diskspec', `vda,snapshot=external,file=${folder}/${layerVolume(id, next)}`, '--diskspec', 'sda,snapshot=no'],
+    ...[
+      '--diskspec',
+      `vda,snapshot=external,${fileSpec(`${folder}/${layerVolume(id, next)}`)}`,
+      '--diskspec',
+      'sda,snapshot=no',
+    ],
   ],
   [
-    ...['snapshot-create-as', id, '--no-metadata', '--memspec', `file=${memory},snapshot=external`],
+    ...['snapshot-create-as', id, '--no-metadata', '--memspec', `${fileSpec(memory)},snapshot=external`],
     ...['--diskspec', 'vda,snapshot=no', '--diskspec', 'sda,snapshot=no'],
   ],
 ]
 
-/** QEMU before 8.0 has let a guest go on by itself, which is no fault. */
-const ALREADY_RUNNING = /error: Failed to resume domain[^\n]*\n(?:error: [^\n]*already running[^\n]*\n?)?/g
+/** The last command fails for a guest that goes on already. Whether it goes on is looked at afterwards, in any language. */
+const FAILED_RESUME = /error: Failed to resume domain[\s\S]*$/
 
 /** A guest that runs stands still from `suspend` on. One that somebody paused stays so. */
 const takeSnapshots = async (request: Request, memory: string, isLive: boolean) => {
@@ -152,7 +158,7 @@ const takeSnapshots = async (request: Request, memory: string, isLive: boolean) 
   try {
     const all = isRunning ? [['suspend', id], ...commands, ['resume', id]] : commands
     const { stderr } = await context.virsh.ask(all, { deadline: MEMORY_DEADLINE_MS, doing: request.doing })
-    return { stderr: stderr.replaceAll(ALREADY_RUNNING, ''), pauseMs: await watch?.end() }
+    return { stderr: stderr.replace(FAILED_RESUME, ''), pauseMs: await watch?.end() }
   } finally {
     await Promise.all([watch?.end(), resumer?.end()])
   }

@@ -84,8 +84,8 @@ export const unneededVolumes = (pool: Pool, id: string, active: readonly string[
 }
 
 /**
- * Two layers that can become one, `top` written into `base`; null when there are none. Neither is in use or has a checkpoint, and
- * nothing but the other stands on `base`, and nothing but one layer of the running machine's chain on `top`.
+ * Two layers that can become one, `top` written into `base`; null when there are none. Neither is in use, has a checkpoint or is below
+ * a fork, and nothing but the other stands on `base`, and nothing but one layer of the running machine's chain on `top`.
  */
 export const mergeable = (
   { volumes, backing }: Pool,
@@ -94,7 +94,9 @@ export const mergeable = (
 ): { base: string; top: string } | null => {
   const marked = new Set(layersIn(volumes, id).checkpoints.map(({ layer }) => layerVolume(id, layer)))
   const onTopOf = (volume: string) => volumes.filter(each => backing.get(each) === volume).length
-  const isFree = (volume: string) => isOf(volume, id) && !marked.has(volume) && onTopOf(volume) === 1
+  const forked = neededByOthers({ volumes, backing }, id)
+  const isFree = (volume: string) =>
+    isOf(volume, id) && !marked.has(volume) && !forked.includes(volume) && onTopOf(volume) === 1
   const chain = chainOf(active, backing).slice(1)
   for (const [at, top] of chain.entries()) {
     const base = chain[at + 1]

@@ -201,3 +201,30 @@ test.for<[host: string, Parameters<typeof accelerationRemedy>, remedy: string]>(
   ],
   ['a device that does not work', [{ hasDevice: true, cpuinfo: '' }, false, 'it ended'], 'dmesg'],
 ])('no KVM: %s', ([, words, remedy]) => expect(accelerationRemedy(...words)).toContain(remedy))
+
+const monitorSays = (major: number, minor: number, isOn: boolean): Answer[] => [
+  { to: 'query-version', stdout: `{"return":{"qemu":{"micro":0,"minor":${minor},"major":${major}},"package":""}}` },
+  {
+    to: 'query-migrate-capabilities',
+    stdout: `{"return":[{"state":${isOn},"capability":"background-snapshot"}]}`,
+  },
+]
+
+test.for<
+  [what: string, answers: Answer[], setting: KvmSettings['kvmLiveCheckpoints'], line: RegExp, remedy: RegExp | null]
+>([
+  ['with a host that can', monitorSays(10, 0, true), 'auto', /^ok: checkpoints of running machines are live/, null],
+  ['without userfaultfd', monitorSays(10, 0, false), 'auto', /^warning: .*userfaultfd/, /unprivileged_userfaultfd=1/],
+  ['with an older QEMU', monitorSays(7, 2, true), 'auto', /^ok: .*need QEMU 8\.1/, null],
+  ['with an older QEMU, on', monitorSays(7, 2, true), 'on', /^warning: .*loses a guest/, /QEMU 8\.1/],
+  ['off', [], 'off', /^ok: .*LIVE_CHECKPOINTS is off/, null],
+])('live checkpoints %s', async ([, answers, kvmLiveCheckpoints, line, remedy]) => {
+  const { findings, lines, calls } = await diagnose([...answers, ...sound], { kvmLiveCheckpoints })
+  const found = lines.find(each => line.test(each))
+  expect(found).toBeDefined()
+  expect(remedyOf(findings, new RegExp(found?.replace(/^\w+: /, '').replaceAll(/[()]/g, '.') ?? '')) ?? null).toEqual(
+    remedy === null ? null : expect.stringMatching(remedy),
+  )
+  // The test guest never runs, and goes with its virsh.
+  if (kvmLiveCheckpoints !== 'off') expect(calls.join('\n')).toMatch(/create \S+ --paused --autodestroy/)
+})

@@ -121,6 +121,7 @@ test.for<[string, string[], number[], string, [string, string] | null]>([
   ['the former disk stands on the lower one', ['3>2>1>0>base', '4>1>0>base'], [2], '3', null],
   ['another checkpoint stands on the upper one', ['3>1>0>base', '2>1>0>base'], [2], '3', null],
   ['a fork stands on the upper one', ['2>1>0>base', 'W>1>0>base'], [], '2', null],
+  ['a fork stands above both', ['4>3>2>1>0>base', 'W>2>1>0>base'], [2], '4', null],
   ['a fork stands on the lower one', ['2>1>0>base', 'W>0>base'], [], '2', null],
   ['the fork itself, on layers of its source', ['W2>W1>W>0>base'], [], 'W2', ['W1', 'W']],
 ])('layers that become one: %s', ([, chains, marked, active, expected]) => {
