@@ -2,6 +2,7 @@
  * Captures a machine at one moment: its active layer is frozen, a new one begins, and the memory of one that runs goes into a file
  * beside it. By libvirt's own external snapshots, with nothing of ours in libvirt.
  */
+import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { fail } from '../../src/errors.ts'
 import type { Context, Machine } from './context.ts'
@@ -196,7 +197,8 @@ const captureRunning = async (request: Request, available: number): Promise<Capt
   requireRoom(request, available, maybeLive ? { isSafe } : null)
   const memory = memoryVolume(id, layer)
   const path = `${folder}/${memory}`
-  const fifo = maybeLive && !isSafe && canDrain(context) ? join(home, 'kvm', `memory-${id}`) : null
+  const fifo =
+    maybeLive && !isSafe && canDrain(context) ? join(home, 'kvm', `memory-${randomBytes(4).toString('hex')}`) : null
   noteLive(context, id, fifo)
   let taken: Awaited<ReturnType<typeof takeSnapshots>>
   try {

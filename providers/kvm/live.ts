@@ -3,6 +3,7 @@
  * the memory is written. libvirt knows nothing of it. Left on, it spoils the next save, which then takes the memory of a guest
  * that runs; so it is off again after each checkpoint, and a note says while it may be on.
  */
+import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { VM_ID } from '../../src/domain.ts'
@@ -50,8 +51,8 @@ const turnLiveOff = async ({ virsh }: Context, id: string): Promise<void> => {
 // ── The note ──
 
 type Home = Pick<Context, 'home'>
-/** `pid`: of the process that makes the checkpoint; null when it gave up. `fifo`: what its memory goes through. */
-type Note = { pid: number | null; fifo: string | null }
+/** `pid`: of the process that makes the checkpoint; null when it gave up. `fifo`: what its memory goes through. `key`: random. */
+type Note = { pid: number | null; fifo: string | null; key?: string }
 
 const PREFIX = 'live-'
 const noteOf = ({ home }: Home, id: string) => join(home, 'kvm', `${PREFIX}${checkName('machine', id)}`)
@@ -61,7 +62,7 @@ const writeNote = (context: Home, id: string, note: Note): void => {
   writeFileAtomic(noteOf(context, id), JSON.stringify(note))
 }
 export const noteLive = (context: Home, id: string, fifo: string | null): void =>
-  writeNote(context, id, { pid: process.pid, fifo })
+  writeNote(context, id, { pid: process.pid, fifo, key: randomBytes(4).toString('hex') })
 
 const readNote = (context: Home, id: string): Note | null => {
   try {
@@ -98,12 +99,15 @@ const notedMachines = ({ home }: Home): string[] => {
 
 const settle = async (context: Context, id: string, wasRunning: boolean): Promise<void> => {
   const { virsh } = context
+  const note = readNote(context, id)
   const { status, paused } = await lookWhenIdle(context, id, `ending a checkpoint of ${id}`)
   if (status === 'running') {
     if (wasRunning && paused !== undefined) await virsh.ask([['resume', id]])
     await turnLiveOff(context, id)
   }
-  await forgetLive(context, id)
+  if (note?.fifo != null) await releaseDrainer(note.fifo)
+  // Another checkpoint may have begun, whose note stays.
+  if (readNote(context, id)?.key === note?.key) rmSync(noteOf(context, id), { force: true })
 }
 
 /**

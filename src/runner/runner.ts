@@ -60,15 +60,19 @@ const recover = async (context: RunnerContext, log: Log): Promise<void> => {
   const unrecovered = await recoverAll(context, onFinished).catch(error => [
     { ticket: null, failure: failureOf(error, 'recovering interrupted operations') },
   ])
-  for (const name of new Set(context.registry.environments().map(row => row.provider)))
-    await context
-      .provider(name)
-      .then(provider => provider.settle?.())
-      .catch(error =>
-        unrecovered.push({ ticket: null, failure: failureOf(error, `looking at the machines of ${name}`) }),
-      )
   for (const { ticket, failure } of unrecovered)
     log.warn({ ticket, failure: failure.kind }, `an interrupted operation is not recovered yet: ${failure.message}`)
+}
+
+/** Ends what calls left in running machines whose process died. Nothing waits for it: the hypervisor may not answer. */
+const settleMachines = async (context: RunnerContext, log: Log): Promise<void> => {
+  for (const name of new Set(context.registry.environments().map(row => row.provider)))
+    try {
+      await (await context.provider(name)).settle?.()
+    } catch (error) {
+      const { kind, message } = failureOf(error, `looking at the machines of ${name}`)
+      log.warn({ provider: name, failure: kind }, message)
+    }
 }
 
 /** Removes old operations, and old transcripts of agents whose machine is gone. */
@@ -103,6 +107,7 @@ export const startRunner = async (
 ): Promise<Runner> => {
   keepRunnerId(context)
   await recover(context, log)
+  void settleMachines(context, log)
   const ending = new AbortController()
   const running = new Set<Action>()
   const bot = openBotClient({ url: botUrl, token, log, onClosed: () => gateway.forget(() => true) })

@@ -250,6 +250,22 @@ test('an idle runner with 500 machines asks no hypervisor, and hardly does anyth
   expect(statements).toBeLessThan(6)
 })
 
+test('it ends what was left in machines when it starts, and waits for no hypervisor with it', async () => {
+  await it.do(actions.create('DROP-1'))
+  let settled = 0
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    settle: () => {
+      settled += 1
+      return new Promise(() => {})
+    },
+  }))
+  isRecording = true
+  await start()
+  await until('a heartbeat', () => of('heartbeat').length > 0)
+  expect(settled).toBe(1)
+})
+
 test('a hypervisor that hangs delays no heartbeat: it has what the registry knows, and says how old that is', async () => {
   await it.do(actions.create('DROP-1'))
   const { promise, resolve } = Promise.withResolvers<never[]>()

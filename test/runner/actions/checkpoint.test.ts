@@ -63,6 +63,20 @@ test('the checkpoint of a killed attempt, which the hypervisor ends meanwhile, i
   expect(await it.do(actions.checkpoint('DROP-1', 'two'))).toMatchObject({ failure: { kind: 'already-exists' } })
 })
 
+test.for([
+  ['a live one', 64.3, '65 ms'],
+  ['one that stops the guest', 2281.5, '2.3 s'],
+] as const)('a checkpoint tells how long the machine stood still: %s', async ([, livePauseMs, told]) => {
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    checkpoint: async (id, name) => ({ ...(await provider.checkpoint(id, name)), livePauseMs }),
+  }))
+  expect(await it.do(actions.checkpoint('DROP-1', 'one'))).toMatchObject({
+    summary: `Made checkpoint one of DROP-1; it stood still for ${told}`,
+    pauseMs: livePauseMs,
+  })
+})
+
 test('the last checkpoint of a machine is kept, however old; older automatic ones and no named ones are deleted', async () => {
   let now = Date.now()
   it.context.clock = () => new Date(now)
