@@ -1,17 +1,12 @@
 /** How the runner talks to a guest: over SSH with the pinned host key, or by the provider's own way. */
-import { setTimeout as delay } from 'node:timers/promises'
 import type { GuestAccess, Provider, SshInfo } from '../../../providers/provider.ts'
 import { allow, explainBy, fail, isFailure } from '../../errors.ts'
 import type { Run, RunOptions } from '../../exec.ts'
 import { type GuestLayout, guestHash, hashCommand, putScript } from '../link/guest-files.ts'
-import { waitForHello } from './hello.ts'
+import { untilNextTry } from './hello.ts'
 import { forgetHostKey, loginKey, pinnedHostKey } from './keys.ts'
 import { sshArguments } from './options.ts'
 
-/** Between two questions for an address, and before a server that is there and refuses is tried again. */
-const ASK_MS = 2_000
-/** Longest time between two tries of ssh: this process may be kept from connections that ssh may make, as by macOS. */
-const TRY_MS = 5_000
 /** A guest under emulation on a busy host takes half a minute for one login; to give up earlier would cost it another one. */
 const TRY_DEADLINE_MS = 60_000
 /** How many times longer a guest may take whose processors are emulated by software. */
@@ -43,13 +38,25 @@ const explainSsh = explainBy([
   ],
 ])
 
+type SshOptions = RunOptions & {
+  /** Whether its SSH server said hello just now. Then it gets more time for the exchange of keys, which counts as connecting. */
+  helloed?: boolean
+}
+
 /** Runs one command line in the guest. */
-const runOverSsh = (run: Run, home: string, vmId: string, ssh: SshInfo, command: string, options: RunOptions) =>
+const runOverSsh = (
+  run: Run,
+  home: string,
+  vmId: string,
+  ssh: SshInfo,
+  command: string,
+  { helloed = false, ...options }: SshOptions,
+) =>
   run(
     'ssh',
     [
       ...sshArguments(home, vmId, ssh),
-      ...['-o', 'BatchMode=yes', '-o', 'ConnectTimeout=5', '-T'],
+      ...['-o', 'BatchMode=yes', '-o', `ConnectTimeout=${helloed ? 30 : 5}`, '-T'],
       ...['--', ssh.host, command],
     ],
     { explain: explainSsh, ...options },
@@ -86,10 +93,11 @@ const firstWords = async (
   { run, home, guest }: Context,
   vmId: string,
   ssh: SshInfo,
+  helloed: boolean,
   signal: AbortSignal | undefined,
 ): Promise<string | null> => {
   try {
-    const options = { deadline: TRY_DEADLINE_MS, signal, maxOutput: MAX_HELLO }
+    const options = { deadline: TRY_DEADLINE_MS, signal, maxOutput: MAX_HELLO, helloed }
     return (await runOverSsh(run, home, vmId, ssh, hashCommand(guest), options)).stdout.trim()
   } catch (error) {
     // While a guest boots it refuses, resets and stalls connections. cloud-init installs the pinned host key only along the way,
@@ -98,20 +106,6 @@ const firstWords = async (
     if (!isFinal) return null
     throw error
   }
-}
-
-/**
- * Waits for the moment to try again, at most so many milliseconds: no process runs meanwhile. `helloed`: the last try failed
- * although a server had said hello. Returns whether one says it now.
- */
-const untilNextTry = async (
-  ssh: SshInfo | null,
-  helloed: boolean,
-  most: number,
-  signal: AbortSignal | undefined,
-): Promise<boolean> => {
-  if (ssh === null || helloed) await delay(Math.min(ASK_MS, most), undefined, { signal }).catch(() => {})
-  return ssh !== null && waitForHello(ssh, Math.min(TRY_MS, most), signal)
 }
 
 /**
@@ -136,7 +130,7 @@ export const waitForGuest = async (
       reportedHost = ssh.host
       onAddress(ssh)
     }
-    const words = ssh === null ? null : await firstWords(context, vmId, ssh, signal)
+    const words = ssh === null ? null : await firstWords(context, vmId, ssh, helloed, signal)
     // What a login prints stands before it.
     if (ssh !== null && words !== null) return { ssh, hasOurFiles: words.endsWith(guestHash()) }
     const left = began + allowed - performance.now()
@@ -229,7 +223,7 @@ export const guestForBuild = async (
       let helloed = false
       while (true) {
         try {
-          await runOverSsh(run, home, alias, ssh, 'true', { deadline: TRY_DEADLINE_MS })
+          await runOverSsh(run, home, alias, ssh, 'true', { deadline: TRY_DEADLINE_MS, helloed })
           break
         } catch (error) {
           if (performance.now() > until) throw error

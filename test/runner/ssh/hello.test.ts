@@ -51,11 +51,14 @@ test('a server that starts later is noticed', async () => {
 
 test.for([
   ['nothing listens', freePort],
-  ['it accepts and stays silent, as a forwarded port does before its machine answers', () => serve('')],
-  ['it is another server', () => serve('HTTP/1.1 400 Bad Request\r\n\r\n')],
   ['it never stops talking', () => serve('x'.repeat(100_000))],
 ] as const)('the wait ends without a hello: %s', async ([, open]) => {
   expect(await waitForHello(at(await open()), 300)).toBe(false)
+})
+
+test('a server that accepted may say hello after the wait is over', async () => {
+  const port = await serve('', { connected: () => setTimeout(() => sockets[0]?.write('SSH-2.0-x\r\n'), 300) })
+  expect(await waitForHello(at(port), 50)).toBe(true)
 })
 
 test('an aborted wait ends, with its connection', async () => {
