@@ -49,12 +49,25 @@ const requireMark = async (context: Context, id: string): Promise<Mark> => {
 }
 const requireRunning = async (context: Context, id: string): Promise<string> => {
   const { status } = await requireMark(context, id)
-  if (status !== 'running') throw fail('not-running', `${id} is stopped`)
+  if (status !== 'running') throw fail('not-running', `${id} is ${status}`)
   return folderOf(context, id, 'disk')
 }
 
 const setStatus = async (context: Context, id: string, status: Mark['status']): Promise<void> =>
   writeMark(context.marks, { ...(await requireMark(context, id)), status })
+
+/** As a hypervisor lists it: one that is suspended runs, and stands still. */
+const infoOf = ({ vmId, ticket, status }: Mark): VmInfo =>
+  status === 'suspended'
+    ? { vmId, ticket, ip: null, status: 'running', paused: 'suspended', pauseCause: 'asked' }
+    : { vmId, ticket, ip: null, status }
+
+const suspend = async (context: Context, id: string): Promise<void> => {
+  await settle(context, id)
+  const { status } = await requireMark(context, id)
+  if (status === 'stopped') throw fail('not-running', `suspending ${id}: it is stopped`)
+  await setStatus(context, id, 'suspended')
+}
 
 const create = async (context: Context, vmId: string, ticket: string | null): Promise<VmInfo> => {
   folderOf(context, vmId)
@@ -63,7 +76,7 @@ const create = async (context: Context, vmId: string, ticket: string | null): Pr
   await mkdir(folderOf(context, vmId, 'checkpoints'), { recursive: true, mode: 0o700 })
   const mark = existing ?? { vmId, ticket, status: 'stopped' as const }
   await writeMark(context.marks, mark)
-  return { vmId, ticket: mark.ticket, ip: null, status: mark.status }
+  return infoOf(mark)
 }
 
 const remove = async (context: Context, id: string): Promise<void> => {
@@ -278,6 +291,7 @@ export const openSynthetic = (tools: Opened): Provider => {
       await settle(context, id)
       await setStatus(context, id, 'stopped')
     },
+    suspend: id => suspend(context, id),
     deleteVm: id => remove(context, id),
     hasLeftDisk: async id => existsSync(folderOf(context, id, 'disk')),
     listForeign: async () => listForeignMarks(context.marks),
@@ -291,11 +305,11 @@ export const openSynthetic = (tools: Opened): Provider => {
         'Run commands in its folder: agent-swarm ssh <TICKET> -- COMMAND',
       )
     },
-    status: async id => (await requireMark(context, id)).status,
+    status: async id => infoOf(await requireMark(context, id)).status,
     listVms: async () => {
       const folders = new Set(await listFolders(context))
       const marks = (await listMarks(context.marks)).filter(({ vmId }) => folders.has(vmId))
-      return marks.map(({ vmId, ticket, status }) => ({ vmId, ticket, ip: null, status }))
+      return marks.map(infoOf)
     },
     checkpoint: (id, name) => makeCheckpoint(context, id, name),
     restore: (id, name, options = {}) => restore(context, id, name, options),

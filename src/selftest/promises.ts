@@ -161,6 +161,29 @@ const stopped = async (bench: Bench): Promise<void> => {
   expectEqual('its file after a stop and a start', await bench.script(vmId, 'cat "$HOME/state"'), 'after')
 }
 
+const suspended = async (bench: Bench): Promise<void> => {
+  const { provider, first } = bench
+  const { vmId, ticket } = first
+  await bench.script(vmId, 'echo suspended > "$HOME/state"; sync')
+  await provider.suspend?.(vmId)
+  await provider.suspend?.(vmId)
+  const listed = await bench.listed(first)
+  expectMembers('a suspended machine', listed, { status: 'running', pauseCause: 'asked' })
+  if (!listed?.paused) throw new Error('a suspended machine: listVms does not tell it as paused')
+  await provider.assign?.(vmId, ticket)
+  await provider.startVm(vmId)
+  await provider.startVm(vmId)
+  expectEqual('the pause of a machine that goes on', (await bench.listed(first))?.paused, undefined)
+  await bench.ready(vmId)
+  expectEqual('its file after a suspension', await bench.script(vmId, 'cat "$HOME/state"'), 'suspended')
+  await provider.suspend?.(vmId)
+  await provider.stopVm(vmId)
+  expectEqual('the status of a suspended machine after a stop', await provider.status(vmId), 'stopped')
+  await expectFailure('suspending a stopped machine', () => provider.suspend?.(vmId), 'not-running')
+  await provider.startVm(vmId)
+  await bench.ready(vmId)
+}
+
 const usage = async ({ provider, options, first: { vmId } }: Bench): Promise<void> => {
   const read = async () => (await provider.usage?.())?.get(vmId)
   const { cpus, memoryMiB } = await options(vmId)
@@ -250,6 +273,7 @@ export const promises: readonly ProviderPromise[] = [
     name: 'stopping keeps everything, and may be done twice; a stopped machine can get another ticket',
     run: stopped,
   },
+  { name: 'a suspended machine stands still, and goes on when it is started', needs: 'suspend', run: suspended },
   { name: 'the usage of machines', needs: 'usage', run: usage },
   { name: 'the capacity of their host', needs: 'capacity', run: capacity },
   { name: 'the console of a stopped machine can be read', needs: 'consoleTail', run: consoleOfStopped },
