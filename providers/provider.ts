@@ -205,6 +205,8 @@ export type Provider = {
   fork?(id: string, checkpoint: CheckpointName | null, targets: readonly ForkTarget[]): Promise<void>
   /** A fork goes on with the memory of its source. */
   memoryForks?: true
+  /** Called when a runner starts: ends what calls of processes that died left in running machines, and no look at them shows. Idempotent. */
+  settle?(): Promise<void>
   /** Idempotent. */
   deleteCheckpoint?(id: string, name: CheckpointName): Promise<void>
   /** Whether a machine that does not exist any more left its disk, which may hold somebody's work. */

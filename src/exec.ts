@@ -14,6 +14,8 @@ export type RunOptions = {
   deadline?: number
   /** Written to the program's standard input. */
   input?: string
+  /** Instead of `input`: texts that are written to it as they come. */
+  inputs?: AsyncIterable<string>
   signal?: AbortSignal | undefined
   /** What its standard error means. */
   explain?: Explain
@@ -229,7 +231,7 @@ export const openRun =
       timeout: Math.ceil(deadline),
       forceKillAfterDelay: FORCE_KILL_AFTER_MS,
       maxBuffer: maxOutput,
-      ...(input === undefined ? { stdin: 'ignore' } : { input }),
+      ...(input === undefined ? { stdin: options.inputs ?? 'ignore' } : { input }),
       cancelSignal: AbortSignal.any(signals),
       ...(into === undefined
         ? onLine === undefined

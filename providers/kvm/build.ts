@@ -212,6 +212,7 @@ const setUp = async (build: Build, disk: string): Promise<string[]> => {
     }),
     folder: pool.folder,
     isolator: await openIsolator(context),
+    checkpoints: 'external',
   })
   await startMachine(context, builder)
   await waitForMachine(build, builder)

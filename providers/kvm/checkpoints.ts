@@ -1,179 +1,49 @@
-/** Checkpoints are libvirt's internal snapshots. That of a running machine holds its memory. */
-import { parseCheckpointName } from '../../src/domain.ts'
-import { fail, unless } from '../../src/errors.ts'
+/** Checkpoints. A machine keeps one kind of them for life, which its mark names. */
+import { type CheckpointName, parseCheckpointName } from '../../src/domain.ts'
+import { fail } from '../../src/errors.ts'
 import type { RestoreOptions } from '../provider.ts'
-import { type Context, look, lookCommands, type Machine, machineIn } from './context.ts'
-import { volumesOf } from './definition.ts'
-import { diskCommand, requireDiskFile } from './disk-file.ts'
-import { requireSpace } from './disk-space.ts'
-import { forgetHeld, noteHeld, unlessStillPaused } from './held.ts'
-import { poolCommands, withFile } from './host.ts'
-import { type Isolator, isolatePaused } from './isolation.ts'
-import { lookWhenIdle } from './jobs.ts'
-import { withoutMemory, withSessionNet } from './libvirt-xml.ts'
-import { lookAndConnect, withFreeSpace } from './machines.ts'
-import { writeMark } from './marks.ts'
-import { parseMemoryInUse, parsePool, parseSnapshots, parseVolumes } from './parse.ts'
-import type { Command } from './virsh.ts'
+import { type Context, look } from './context.ts'
+import { deleteExternal, makeExternal, namesIn, restoreExternal } from './external-checkpoints.ts'
+import { listVolumes } from './host.ts'
+import { deleteInternal, listSnapshots, makeInternal, restoreInternal, snapshotNames } from './internal-checkpoints.ts'
+import { parseNames } from './parse.ts'
 
-/** A checkpoint writes the guest's memory to the disk, and a restore reads it. */
-const DEADLINE_MS = 5 * 60_000
-
-const listSnapshots = (id: string): Command => ['snapshot-list', id, '--topological']
-
-const checkName = (name: string): string => {
+const checkName = (name: string): CheckpointName => {
   if (parseCheckpointName(name) !== name) throw fail('usage', `"${name}" is not a checkpoint name`)
   return name
 }
 
-/** Of the machine's state besides the guest's memory: devices, and the disk's own tables. */
-const STATE_BYTES = 16 * 1024 ** 2
+const kindOf = async (context: Context, id: string) => (await look(context, id)).mark.checkpoints
 
 export const makeCheckpoint = async (context: Context, id: string, name: string) => {
-  const { virsh, settings } = context
   const doing = `making the checkpoint ${checkName(name)} of ${id}`
-  const { disk } = volumesOf(id)
-  const measure = diskCommand(context, id)
-  const machine = await lookWhenIdle(context, id, doing, [
-    measure,
-    ...poolCommands(settings),
-    ['domstats', id, '--state', '--balloon', '--nowait'],
-    listSnapshots(id),
-  ])
-  const { stdout } = machine
-  if (parseSnapshots(stdout).includes(name)) throw fail('already-exists', `${doing}: it already exists`)
-  await requireDiskFile(context, machine, doing)
-  const [before, pool] = [parseVolumes(stdout).get(disk), parsePool(stdout)]
-  const memory = parseMemoryInUse(stdout, id, Date.now() / 1000)
-  if (pool !== null && memory !== null) requireSpace(doing, memory + STATE_BYTES, pool)
-  const output = await virsh
-    .all([['snapshot-create-as', id, `--name=${name}`, '--atomic'], measure], { deadline: DEADLINE_MS, doing })
-    .catch(withFreeSpace(context))
-  const after = parseVolumes(output).get(disk)
-  return { sizeBytes: before === undefined || after === undefined ? null : Math.max(0, after - before) }
-}
-
-// ── Restore ──
-
-type Revert = { context: Context; id: string; name: string; doing: string }
-
-/** Runs a command on the checkpoint, and says so when it does not exist. */
-const onCheckpoint = async ({ context, id, name, doing }: Revert, command: string, options: readonly string[] = []) =>
-  context.virsh
-    .run([command, id, `--snapshotname=${name}`, ...options], { deadline: DEADLINE_MS, doing })
-    .catch(async error => {
-      if ((await listCheckpoints(context, id)).includes(name)) throw error
-      throw fail('no-such-checkpoint', `restoring ${id}: it has no checkpoint ${name}`)
-    })
-
-/** The memory comes back with the disk, and goes on. */
-const revertMemory = async (
-  revert: Revert,
-  machine: Machine & { isolator: Isolator | null },
-  state: 'running' | 'paused' | null,
-): Promise<string | null> => {
-  const { context, id, doing } = revert
-  const { virsh } = context
-  const { mark, isolator } = machine
-  // Only a guest that runs or is paused in the checkpoint has a process afterwards; its definition is that of the capture.
-  const isHeld = isolator !== null && state !== null
-  if (mark.port !== null) await adaptSnapshot(revert)
-  if (isHeld) noteHeld(context, id)
-  await onCheckpoint(revert, 'snapshot-revert', isHeld ? ['--paused'] : [])
-  if (!isHeld) return null
-  const { ip } = await isolatePaused(context, isolator, machine)
-  if (state === 'running') await virsh.run(['resume', id], { doing })
-  return ip
-}
-
-/**
- * Brings only the disk back. libvirt restores a memory wherever a checkpoint has one, so this one has none meanwhile. Killed in
- * between, it stays a checkpoint of the disk.
- */
-const revertDisk = async (revert: Revert, { status }: Machine): Promise<void> => {
-  const { context, id, name, doing } = revert
-  const { virsh } = context
-  const original = await onCheckpoint(revert, 'snapshot-dumpxml', ['--security-info'])
-  const redefine = (text: string) =>
-    withFile(context, text, file =>
-      virsh.all(
-        [
-          ['snapshot-delete', id, `--snapshotname=${name}`, '--metadata'],
-          ['snapshot-create', id, file, '--redefine'],
-        ],
-        { doing },
-      ),
-    )
-  const isStopped = async () => (await look(context, id)).status === 'stopped'
-  if (status === 'running') await virsh.run(['destroy', id], { doing }).catch(unless(isStopped))
-  try {
-    await redefine(withoutMemory(original))
-    await onCheckpoint(revert, 'snapshot-revert')
-  } finally {
-    await redefine(original)
-  }
+  const make = (await kindOf(context, id)) === 'external' ? makeExternal : makeInternal
+  return make(context, id, name, doing)
 }
 
 export const restoreCheckpoint = async (
   context: Context,
   id: string,
   name: string,
-  { cold = false }: RestoreOptions = {},
+  options: RestoreOptions = {},
 ): Promise<void> => {
-  const { virsh, homeId } = context
-  const revert: Revert = { context, id, name, doing: `restoring ${id} to ${name}` }
-  const machine = await lookAndConnect(context, id, revert.doing, [
-    ['snapshot-info', id, `--snapshotname=${checkName(name)}`],
-  ])
-  const { mark, stdout } = machine
-  const state = (stdout.match(/^State:\s+(running|paused)/m)?.[1] as 'running' | 'paused' | undefined) ?? null
-  const ip = await (cold && state !== null
-    ? revertDisk(revert, machine).then(() => null)
-    : revertMemory(revert, machine, state)
-  )
-    .catch(unlessStillPaused(context, id, () => look(context, id)))
-    .catch(withFreeSpace(context))
-  forgetHeld(context, id)
-  const answer = await virsh.ask([
-    // A memory that libvirt saved belongs to the disk of before: the next start would resume it.
-    ['managedsave-remove', id],
-    // The guest's clock shows the time of the capture. Whoever asked for the restore looks at it, and sets it without an agent.
-    ['domtime', id, '--now'],
-    ...lookCommands(id),
-  ])
-  // libvirt brings the mark of the capture back, which may have another ticket, or no home. Its port is right: the
-  // definition that it belongs to came back with it.
-  const restored = await machineIn({ ...context, knows: () => true }, id, answer)
-  const present = { ...restored.mark, ticket: mark.ticket, home: homeId, ip: ip ?? restored.mark.ip }
-  if (restored.mark.ticket !== present.ticket || restored.mark.ip !== present.ip)
-    await virsh.all([writeMark(present, restored.status)], {
-      doing: `restoring the mark of ${id}`,
-    })
-}
-
-/** A checkpoint of a machine in a session has the network of its time; the present setting counts. */
-const adaptSnapshot = async (revert: Revert): Promise<void> => {
-  const { context, id } = revert
-  const { virsh, settings } = context
-  const before = await onCheckpoint(revert, 'snapshot-dumpxml', ['--security-info'])
-  const text = withSessionNet(before, settings.kvmSessionNet === 'closed')
-  if (text !== before) await withFile(context, text, path => virsh.run(['snapshot-create', id, path, '--redefine']))
-}
-
-export const listCheckpoints = async (context: Context, id: string): Promise<string[]> => {
-  const { stdout, stderr } = await look(context, id, [listSnapshots(id)])
-  // A list that cannot be read is not an empty list.
-  if (stderr !== '') throw context.virsh.failed(`listing the checkpoints of ${id}`, stderr)
-  // A snapshot that somebody made with another name is not a checkpoint: no command could name it, and no bot would accept it.
-  return parseSnapshots(stdout).filter(name => parseCheckpointName(name) === name)
+  checkName(name)
+  const restore = (await kindOf(context, id)) === 'external' ? restoreExternal : restoreInternal
+  return restore(context, id, name, options)
 }
 
 export const deleteCheckpoint = async (context: Context, id: string, name: string): Promise<void> => {
   const doing = `deleting the checkpoint ${checkName(name)} of ${id}`
-  await lookWhenIdle(context, id, doing)
-  if (!(await listCheckpoints(context, id)).includes(name)) return
-  await context.virsh.run(['snapshot-delete', id, `--snapshotname=${name}`], {
-    deadline: DEADLINE_MS,
-    doing,
-  })
+  const remove = (await kindOf(context, id)) === 'external' ? deleteExternal : deleteInternal
+  return remove(context, id, name, doing)
+}
+
+export const listCheckpoints = async (context: Context, id: string): Promise<string[]> => {
+  const { virsh, settings } = context
+  const { mark, stdout, stderr } = await look(context, id, [listSnapshots(id), ['vol-list', settings.kvmPool]])
+  if (mark.checkpoints === 'external')
+    return namesIn(stderr === '' ? parseNames(stdout) : await listVolumes(context), id)
+  // A list that cannot be read is not an empty list.
+  const doing = `listing the checkpoints of ${id}`
+  return snapshotNames(stderr === '' ? stdout : await virsh.run(listSnapshots(id), { doing }))
 }

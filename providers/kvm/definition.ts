@@ -6,6 +6,7 @@ import type { DomainType } from './domain-type.ts'
 import { freePort, listVolumes, withFile } from './host.ts'
 import { type Isolator, isolationOf } from './isolation.ts'
 import { domainXml, nvramTemplate, withNvram } from './libvirt-xml.ts'
+import type { Mark } from './marks.ts'
 import { isSession } from './settings.ts'
 
 /** libvirt writes the console's log, and rotates it to `….console.log.0` and so on. Only a machine with UEFI has an nvram. */
@@ -15,7 +16,9 @@ export const volumesOf = (vmId: string) => ({
   seed: `${vmId}.seed.iso`,
   console: `${vmId}.console.log`,
 })
-const VOLUME = /\.(?:qcow2|nvram|seed\.iso|console\.log(?:\.\d+)?)$/
+/** With the layers of its disk and what goes with them (layers.ts). */
+const VOLUME =
+  /\.(?:qcow2|nvram|seed\.iso|console\.log(?:\.\d+)?|\d+\.(?:qcow2|memory|[a-z0-9][a-z0-9-]{0,40}\.checkpoint)|kept)$/
 /** The machine whose name the volume's begins with, ours or not; null for an image's manifest and the like. */
 export const machineOf = (volume: string): string | null => (VOLUME.test(volume) ? volume.replace(VOLUME, '') : null)
 
@@ -31,23 +34,29 @@ export type Definition = {
   /** The folder of the pool's volumes. */
   folder: string
   isolator: Isolator | null
+  checkpoints?: Mark['checkpoints']
+  /** The volume of its disk; its own first layer by default. */
+  disk?: string
 }
 
 /** Defines a machine whose disk exists, and makes its other volumes. In one process. */
 export const defineMachine = async (context: Context, definition: Definition): Promise<void> => {
   const { virsh, settings, homeId } = context
-  const { vmId, ticket, mac, seed, folder, domainType, cpus, memoryMiB, isolator } = definition
+  const { vmId, ticket, mac, seed, folder, domainType, cpus, memoryMiB, isolator, checkpoints } = definition
   const volumes = volumesOf(vmId)
   const isolation = isolator === null ? null : await isolationOf(context, isolator, { vmId, mac })
   const port = isSession(settings) ? await freePort() : null
   const text = domainXml({
-    mark: { vmId, ticket, home: homeId, mac, port, ip: isolation?.ip ?? null },
+    mark: {
+      ...{ vmId, ticket, home: homeId, mac, port, ip: isolation?.ip ?? null },
+      ...(checkpoints === undefined ? {} : { checkpoints }),
+    },
     isolation,
     closed: settings.kvmSessionNet === 'closed',
     ...{ domainType, cpus, memoryMiB },
     firmware: settings.kvmFirmware,
     network: settings.kvmNetwork,
-    diskPath: `${folder}/${volumes.disk}`,
+    diskPath: `${folder}/${definition.disk ?? volumes.disk}`,
     seedPath: `${folder}/${volumes.seed}`,
     consolePath: `${folder}/${volumes.console}`,
   })

@@ -11,6 +11,7 @@ import type { Context } from './context.ts'
 import { USE_BIOS, whyNoUefi } from './explain.ts'
 import { checkPool, listPools, poolCommands, poolFolder } from './host.ts'
 import { isolationReport } from './isolated.ts'
+import { checkLive } from './live-check.ts'
 import { stateOfNetwork } from './network.ts'
 import { parseNode, parsePool, parseVersions, versionNumber } from './parse.ts'
 import { isSession } from './settings.ts'
@@ -179,6 +180,7 @@ export const diagnose = async (given: Context, signal: AbortSignal): Promise<Dia
       ['looking at the storage pool', () => checkStorage(context)],
       ['looking for room', () => checkRoom(context)],
       ['looking at checkpoints', () => checkSnapshots(context, versions)],
+      ['looking at live checkpoints', () => checkLive(context, versions.all)],
       clock,
       ['looking at isolation', () => checkIsolation(context)],
     ])),

@@ -3,18 +3,34 @@ import { fail } from '../../src/errors.ts'
 import type { Context, Machine } from './context.ts'
 import { volumesOf } from './definition.ts'
 import { listVolumes, refreshPool } from './host.ts'
-import { parseVolumes } from './parse.ts'
+import { parseDisks, parseVolumes } from './parse.ts'
 import type { Answer, Command } from './virsh.ts'
 
 /** libvirt opens the file for the answer. */
-export const diskCommand = ({ settings }: Pick<Context, 'settings'>, id: string): Command => [
-  ...['vol-info', '--pool', settings.kvmPool, volumesOf(id).disk, '--bytes'],
+const infoOf = ({ settings }: Pick<Context, 'settings'>, volume: string): Command => [
+  ...['vol-info', '--pool', settings.kvmPool, volume, '--bytes'],
+]
+export const diskCommand = (context: Pick<Context, 'settings'>, id: string): Command =>
+  infoOf(context, volumesOf(id).disk)
+/** With the disk in use, which is another one after a checkpoint (layers.ts). */
+export const diskCommands = (context: Pick<Context, 'settings'>, id: string): Command[] => [
+  diskCommand(context, id),
+  ['domblklist', id],
 ]
 
-/** `machine`: with the answer to `diskCommand`. Fails with `unsaved-work` when a running machine has lost its file. */
+/** The file of the disk in use, in an answer to `diskCommands`. */
+export const activeDisk = (text: string): string | null => parseDisks(text)[0] ?? null
+
+/** `machine`: with the answer to `diskCommands`. Fails with `unsaved-work` when a running machine has lost its file. */
 export const requireDiskFile = async (context: Context, machine: Machine & Answer, doing: string): Promise<void> => {
-  const { disk } = volumesOf(machine.mark.vmId)
-  if (machine.status !== 'running' || parseVolumes(machine.stdout).has(disk)) return
+  const { stdout, status, mark } = machine
+  if (status !== 'running') return
+  const disk = activeDisk(stdout)?.replace(/^.*\//, '') ?? volumesOf(mark.vmId).disk
+  if (parseVolumes(stdout).has(disk)) return
+  if (disk !== volumesOf(mark.vmId).disk) {
+    const again = await context.virsh.ask([infoOf(context, disk)])
+    if (parseVolumes(again.stdout).has(disk)) return
+  }
   // libvirt may not know the volume yet, or not answer for another reason.
   await refreshPool(context)
   if ((await listVolumes(context)).includes(disk)) return

@@ -24,8 +24,7 @@ const replaceOnce = (text: string, pattern: RegExp, change: (found: string) => s
   })
 }
 
-/** A disk of a definition, by its name in the guest. */
-export const diskAt = (target: string) =>
+const diskAt = (target: string) =>
   new RegExp(`<disk\\s(?:(?!</disk>)[\\s\\S])*<target dev=["']${target}["'](?:(?!</disk>)[\\s\\S])*</disk>`)
 
 /**

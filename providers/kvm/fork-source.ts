@@ -1,15 +1,15 @@
 /** The state that forks are made of: a layer of the source's disk that is written no more, with or without a memory. */
 import { randomBytes } from 'node:crypto'
 import { fail } from '../../src/errors.ts'
+import { capture } from './capture.ts'
 import type { Context, Machine } from './context.ts'
-import { volumesOf } from './definition.ts'
 import { requireDiskFile } from './disk-file.ts'
 import { requireSpace } from './disk-space.ts'
-import { diskAt } from './fork-definition.ts'
-import { listVolumes, refreshPool } from './host.ts'
+import { listVolumes } from './host.ts'
+import { layersIn, layerVolume, memoryVolume } from './layers.ts'
 import { DISK_FULL, isSavedIn, type Pool, parseMemoryInUse, parseSnapshots } from './parse.ts'
+import { tidyLayers } from './pool-layers.ts'
 import type { Answer, Command } from './virsh.ts'
-import { unescapeXml } from './xml.ts'
 
 /** Writes the guest's memory to the disk. */
 const CAPTURE_DEADLINE_MS = 5 * 60_000
@@ -35,66 +35,19 @@ export const sourceCommands = (id: string): Command[] => [
 
 type Looked = Machine & Answer & { pool: Pool; doing: string }
 
-/** The names of the layers of a machine's disk: 0 is the first. */
-const layerNames = (id: string) => ({
-  layer: (n: number) => (n === 0 ? volumesOf(id).disk : `${id}.${n}.qcow2`),
-  memory: (n: number) => `${id}.${n}.memory`,
-  /** The number of a volume of the machine; null when it is no layer and belongs to none. */
-  numberOf: (volume: string): number | null => {
-    const number = volume.startsWith(`${id}.`) ? volume.slice(id.length + 1).match(/^(\d+)\./)?.[1] : undefined
-    return number === undefined ? (volume === volumesOf(id).disk ? 0 : null) : Number(number)
-  },
-})
-
-const activeLayer = async ({ virsh }: Context, id: string): Promise<string> => {
-  const definition = await virsh.run(['dumpxml', id])
-  const path = definition.match(diskAt('vda'))?.[0].match(/<source\s[^>]*\bfile=["']([^"']*)/)?.[1]
-  if (path === undefined) throw fail('unsupported', `looking for the disk of ${id}: its definition names no file`)
-  return unescapeXml(path).replace(/^.*\//, '')
-}
-
-/** virsh takes a list there, so a comma is written twice. */
-const inList = (path: string): string => path.replaceAll(',', ',,')
-
-/**
- * An unnamed checkpoint of the present state: the guest stands still while its memory is written. The frozen layer stays as long
- * as a fork stands on it.
- */
-const captureForFork = async (context: Context, machine: Looked): Promise<Captured> => {
-  const { mark, status, stdout, pool, doing } = machine
-  const id = mark.vmId
-  const names = layerNames(id)
-  const layer = await activeLayer(context, id)
-  const number = names.numberOf(layer) ?? 0
-  const next = 1 + Math.max(...(await listVolumes(context)).map(volume => names.numberOf(volume) ?? 0))
-  const overlay = `${inList(`${pool.folder}/${names.layer(next)}`)}`
-  const isRunning = status === 'running'
-  const memory = isRunning ? parseMemoryInUse(stdout, id, Date.now() / 1000) : null
-  if (memory !== null) requireSpace(doing, memory + STATE_BYTES, pool)
-  const withMemory = ['--memspec', `file=${inList(`${pool.folder}/${names.memory(number)}`)},snapshot=external`]
-  await context.virsh.run(
-    [
-      ...['snapshot-create-as', id, '--no-metadata', '--atomic', ...(isRunning ? withMemory : ['--disk-only'])],
-      ...['--diskspec', `vda,snapshot=external,file=${overlay}`, '--diskspec', 'sda,snapshot=no'],
-    ],
-    { deadline: CAPTURE_DEADLINE_MS, doing },
-  )
-  await refreshPool(context)
-  return { layer, memory: isRunning ? names.memory(number) : null }
-}
-
 /** The layer that a checkpoint froze. */
 const findCaptured = async (context: Context, { mark, doing }: Looked, checkpoint: string): Promise<Captured> => {
-  const volumes = await listVolumes(context)
-  const names = layerNames(mark.vmId)
-  const number = volumes
-    .filter(volume => volume.endsWith(`.${checkpoint}.checkpoint`))
-    .map(names.numberOf)
-    .find(each => each !== null)
-  if (number === undefined || number === null)
-    throw fail('no-such-checkpoint', `${doing}: it has no checkpoint ${checkpoint}`)
-  const memory = names.memory(number)
-  return { layer: names.layer(number), memory: volumes.includes(memory) ? memory : null }
+  const { checkpoints, memories } = layersIn(await listVolumes(context), mark.vmId)
+  const found = checkpoints.find(({ name }) => name === checkpoint)
+  if (found === undefined) throw fail('no-such-checkpoint', `${doing}: it has no checkpoint ${checkpoint}`)
+  const memory = memories.includes(found.layer) ? memoryVolume(mark.vmId, found.layer) : null
+  return { layer: layerVolume(mark.vmId, found.layer), memory }
+}
+
+/** An unnamed checkpoint of the present state. */
+const captureForFork = async (context: Context, { mark, doing }: Looked): Promise<Captured> => {
+  const { layer, memory } = await capture(context, mark.vmId, doing)
+  return { layer: layerVolume(mark.vmId, layer), memory }
 }
 
 /** No name of a checkpoint: no command can name it. */
@@ -134,7 +87,7 @@ const openSnapshot = async (context: Context, machine: Looked, checkpoint: strin
   return { kind: 'snapshot', snapshot: await takeSnapshot(context, machine), isTemporary: true }
 }
 
-/** `machine`: with the answer to `sourceCommands` and to `diskCommand`. `count`: how many forks there will be. */
+/** `machine`: with the answer to `sourceCommands` and to `diskCommands`. `count`: how many forks there will be. */
 export const openSource = async (
   context: Context,
   machine: Looked,
@@ -157,10 +110,10 @@ export const openSource = async (
 
 /** Removes what was for these forks alone. */
 export const closeSource = async (context: Context, id: string, source: ForkSource): Promise<void> => {
-  const { virsh, settings } = context
+  const { virsh } = context
   if (!source.isTemporary) return
-  if (source.kind === 'layer' && source.memory !== null)
-    await virsh.ask([['vol-delete', '--pool', settings.kvmPool, source.memory]])
+  // The layer stays as long as a fork stands on it.
+  if (source.kind === 'layer') await tidyLayers(context, id)
   if (source.kind === 'snapshot' && source.snapshot !== null)
     await virsh.ask([['snapshot-delete', id, `--snapshotname=${source.snapshot}`]], { deadline: CAPTURE_DEADLINE_MS })
 }

@@ -10,8 +10,8 @@ import type { Context } from './context.ts'
 import { machineOf } from './definition.ts'
 import { ensurePool, listVolumes, withFile } from './host.ts'
 import { DISK, deleteVolume, imageVolumes, MANIFEST } from './images.ts'
-import { parseBacking } from './parse.ts'
-import { type Command, inBatches } from './virsh.ts'
+import { chainOf } from './layers.ts'
+import { readBacking } from './pool-layers.ts'
 
 /** Bytes. The list of packages takes 50 KiB. */
 const MAX_MANIFEST = 4 * 1024 ** 2
@@ -27,17 +27,14 @@ const imageNames = (volumes: readonly string[]): string[] => [
 ]
 
 /** The machines whose disks depend on each volume, also through another disk. */
-const dependents = async ({ virsh, settings }: Context, volumes: readonly string[]): Promise<Map<string, string[]>> => {
-  const disks = volumes.filter(volume => volume.endsWith(DISK))
-  const show = (volume: string): Command => ['vol-dumpxml', '--pool', settings.kvmPool, volume]
-  const answers = await Promise.all(inBatches(disks).map(batch => virsh.all(batch.map(show))))
-  const backing = parseBacking(answers.join('\n'))
+const dependents = async (context: Context, volumes: readonly string[]): Promise<Map<string, string[]>> => {
+  const backing = await readBacking(context, volumes)
   const found = new Map<string, string[]>()
-  for (const disk of disks) {
-    const seen = new Set<string>()
-    for (let below = backing.get(disk); below !== undefined && !seen.has(below); below = backing.get(below)) {
-      seen.add(below)
-      found.set(below, [...(found.get(below) ?? []), machineOf(disk) ?? disk])
+  for (const disk of volumes.filter(volume => volume.endsWith(DISK))) {
+    const machine = machineOf(disk) ?? disk
+    for (const below of chainOf(disk, backing).slice(1)) {
+      const machines = found.get(below) ?? []
+      if (!machines.includes(machine)) found.set(below, [...machines, machine])
     }
   }
   return found

@@ -50,6 +50,21 @@ export const withPort = (text: string, port: number): string =>
 export const withSessionNet = (text: string, closed: boolean): string =>
   text.replace(/(user,id=reach,)(?:restrict=on,)?/g, `$1${closed ? RESTRICT.piece : ''}`)
 
+/**
+ * The same definition, of a machine or a save image, with this file as its disk. What that file stands on is in the file itself, so
+ * the chain of the former one goes.
+ */
+export const withDisk = (text: string, path: string): string =>
+  text.replace(/<disk\s[^>]*device=["']disk["'][\s\S]*?<\/disk>/, disk =>
+    disk
+      .replace(/\s*<backingStore(?:\s[^>]*)?\/>|\s*<backingStore[\s>][\s\S]*<\/backingStore>/, '')
+      .replace(/<source\s[^>]*?(?:\/>|>[\s\S]*?<\/source>)/, () => xml`<source file="${path}"/>`.piece),
+  )
+
+/** The same definition with this mark. */
+export const withMark = (text: string, mark: Mark): string =>
+  text.replace(/<(?:\w+:)?vm\s[^>]*>/, () => xml`<as:vm xmlns:as="${NAMESPACE}" ${markAttributes(mark)}/>`.piece)
+
 /** The template of the firmware's variables in this definition; null when libvirt keeps the variables in qcow2 already. */
 export const nvramTemplate = (text: string): string | null => {
   const nvram = text.match(/<nvram\s[^>]*>/)?.[0] ?? ''
@@ -130,7 +145,7 @@ export const domainXml = (machine: DomainXml): string => {
 }
 
 /**
- * A disk on top of a base image or of a layer. libvirt's default is the qcow2 format of QEMU before 1.1, in which discarded blocks of a disk
+ * A disk on top of another one. libvirt's default is the qcow2 format of QEMU before 1.1, in which discarded blocks of a disk
  * with a backing file stay allocated.
  */
 export const overlayXml = (name: string, bytes: number, backing: string): string =>
@@ -159,8 +174,8 @@ export const networkXml = (name: string, bridge: string, subnet: string): string
 `.piece
 
 /** A guest without a disk: its BIOS finds nothing to boot and restarts, which ends it. Only a processor that works gets there. */
-export const probeXml = (name: string): string =>
-  xml`<domain type="kvm">
+export const probeXml = (name: string, domainType: DomainXml['domainType'] = 'kvm'): string =>
+  xml`<domain type="${domainType}">
   <name>${name}</name>
   <memory unit="MiB">64</memory>
   <vcpu>1</vcpu>

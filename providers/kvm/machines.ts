@@ -16,7 +16,7 @@ import {
   machineIn,
 } from './context.ts'
 import { defineMachine, machineOf, volumesOf } from './definition.ts'
-import { diskCommand, requireDiskFile } from './disk-file.ts'
+import { diskCommands, requireDiskFile } from './disk-file.ts'
 import { addFreeSpace, requireSpace } from './disk-space.ts'
 import { findDomainType } from './domain-type.ts'
 import { FREE_DISK_SPACE, USE_BIOS, whyNoUefi } from './explain.ts'
@@ -37,6 +37,7 @@ import {
 } from './isolation.ts'
 import { lookWhenIdle } from './jobs.ts'
 import { overlayXml, withPort, withSessionNet } from './libvirt-xml.ts'
+import { endCheckpoint, endInterrupted, forgetLive, notedCheckpoint, settleLive } from './live.ts'
 import { parseMarks, readMark, writeMark } from './marks.ts'
 import { ensureNetwork, releaseAddress } from './network.ts'
 import {
@@ -51,8 +52,10 @@ import {
   parseStates,
   parseVersions,
   SHUTTING_DOWN,
+  type State,
   SUSPENDED,
 } from './parse.ts'
+import { keepForForks, removeOrphans, tidyLayers } from './pool-layers.ts'
 import { LIST_SAVED, settleWoken, unreadableMemory } from './saved.ts'
 import { isSession } from './settings.ts'
 import { beginning } from './ubuntu.ts'
@@ -106,7 +109,8 @@ export const createMachine = async (
     onPhase('seed')
     const mac = freshMac()
     const seed = seedImage({ hostname: vmId, network: { by: 'mac', mac }, publicKey, hostKey })
-    const made = { vmId, ticket, mac, domainType, cpus, memoryMiB, seed, folder: pool.folder, isolator }
+    const checkpoints = 'external' as const
+    const made = { vmId, ticket, mac, domainType, cpus, memoryMiB, seed, folder: pool.folder, isolator, checkpoints }
     await defineMachine(context, made)
   } catch (error) {
     await deleteMachine(context, vmId)
@@ -186,6 +190,7 @@ export const startMachine = async (
   const { status, paused, mark, isolator, stdout } = machine
   if (paused !== undefined) return resumeMachine(context, { ...machine, paused }, isolator)
   const isSaved = status === 'stopped' && !cold && isSavedIn(stdout)
+  if (status === 'stopped') await forgetLive(context, id)
   if (status === 'stopped' && mark.port !== null) await adaptSessionNet(context, id, mark.port, isSaved)
   const isHeld =
     isolator !== null && status === 'stopped' && (await isolateStopped(context, isolator, machine, stdout)) && !cold
@@ -236,15 +241,20 @@ const resumeMachine = async (context: Context, machine: Paused, isolator: Isolat
   if (paused === DISK_FULL) requireSpace(doing, RESUME_BYTES, await ensurePool(context))
   // An interrupted restore leaves a machine that is not isolated yet.
   if (isolator !== null) await isolateUnlessIsolated(context, isolator, machine)
+  if (notedCheckpoint(context, id) !== null) await endCheckpoint(context, id, false)
   await context.virsh
     .run(wakeCommand(id, paused), { deadline: START_DEADLINE_MS, doing })
     .catch(unless(async () => (await look(context, id)).paused === undefined))
   forgetHeld(context, id)
   // The machine runs, which matters more than the room that it takes up.
-  if (pauseCause === 'interrupted') await removeUnfinished(context, id).catch(() => {})
+  if (pauseCause === 'interrupted') await removeRest(context, machine).catch(() => {})
   if ((await look(context, id)).paused === DISK_FULL)
     return withFreeSpace(context)(fail('disk-full', `${doing}: its disk is still full`, FREE_DISK_SPACE))
 }
+
+/** What an interrupted checkpoint or restore left in the pool. */
+const removeRest = (context: Context, { mark: { vmId, checkpoints } }: Machine): Promise<void> =>
+  checkpoints === 'external' ? tidyLayers(context, vmId) : removeUnfinished(context, vmId)
 
 /** An interrupted restore leaves a machine that is not isolated yet, and a shutdown lets it run for seconds. */
 const wakeIsolated = async (context: Context, machine: Paused): Promise<void> => {
@@ -256,7 +266,7 @@ const wakeIsolated = async (context: Context, machine: Paused): Promise<void> =>
 export const stopMachine = async (context: Context, id: string): Promise<void> => {
   const { virsh } = context
   const doing = `stopping ${id}`
-  const machine = await lookWhenIdle(context, id, doing, [diskCommand(context, id)])
+  const machine = await lookWhenIdle(context, id, doing, diskCommands(context, id))
   const { status, paused } = machine
   if (status === 'stopped') return
   await requireDiskFile(context, machine, doing)
@@ -272,30 +282,40 @@ export const stopMachine = async (context: Context, id: string): Promise<void> =
   const isStopped = async () => (await look(context, id)).status === 'stopped'
   if (!(await isStopped())) await virsh.run(['destroy', id]).catch(unless(isStopped))
   forgetHeld(context, id)
+  await forgetLive(context, id)
 }
 
-/** Deletes the machine and its volumes. Done when libvirt lists nothing of it any more. */
+/**
+ * Deletes the machine and its volumes, except layers of its disk that forks stand on: they go with the last fork. Done when libvirt
+ * lists nothing else of it any more.
+ */
 export const deleteMachine = async (context: Context, id: string): Promise<void> => {
   const { virsh, settings } = context
   const machine = await lookIfExists(context, id)
+  const kept = await keepForForks(context, id)
   const flags = ['--managed-save', '--snapshots-metadata', '--checkpoints-metadata', '--nvram']
-  let volumes: string[] = Object.values(volumesOf(id))
+  let volumes = Object.values(volumesOf(id)).filter(volume => !kept.has(volume))
+  let everything: string[] = []
   for (let pass = 1; ; pass += 1) {
     const { stderr } = await virsh.ask([
       ...(machine?.status === 'running' ? [['destroy', id]] : []),
       ...(machine === undefined ? [] : [['undefine', id, ...flags]]),
       ...(isSession(settings) ? [] : releaseAddress(context, id)),
       ...volumes.map(volume => ['vol-delete', '--pool', settings.kvmPool, volume]),
-      // Only a refresh shows what libvirt wrote by itself: older parts of the console's log.
+      // Only a refresh shows what libvirt wrote by itself: older parts of the console's log, layers and memories.
       ['pool-refresh', settings.kvmPool],
     ])
-    const left = (await listEverything(context)).filter(name => name === id || machineOf(name) === id)
-    if (left.length === 0) return forgetHeld(context, id)
+    everything = await listEverything(context)
+    const left = everything.filter(name => name === id || (machineOf(name) === id && !kept.has(name)))
+    if (left.length === 0) break
     // At the first pass, libvirt may not have known a file that somebody had moved away and back.
     if (left.some(name => name === id || (pass > 1 && volumes.includes(name))))
       throw virsh.failed(`deleting ${id}`, stderr)
     volumes = left
   }
+  forgetHeld(context, id)
+  await forgetLive(context, id)
+  await removeOrphans(context, everything)
 }
 
 /** The names of all domains and volumes. A list that cannot be read is not an empty list. */
@@ -331,6 +351,13 @@ const reportedAddress = async ({ ask }: Context['virsh'], id: string, mac: strin
   return parseAddresses(stdout).get(mac)
 }
 
+/** A machine stands still while a checkpoint of it is made, which is nobody's concern unless its process died. */
+const withNotes = (context: Context, id: string, state: State): State => {
+  const noted = state.paused === undefined ? null : notedCheckpoint(context, id)
+  if (noted === 'under-way') return { status: state.status }
+  return noted === null ? withHeld(context, id, state) : { ...state, pauseCause: 'interrupted' }
+}
+
 export const listMachines = async (context: Context): Promise<VmInfo[]> => {
   const { virsh } = context
   const states = parseStates(await virsh.run(['domstats', '--state', '--nowait']))
@@ -349,14 +376,25 @@ export const listMachines = async (context: Context): Promise<VmInfo[]> => {
   for (const batch of inBatches(machines)) await completeMarks(context, batch)
   const addresses = parseLeases(leases.stdout)
   await keepIsolated(context, leases, machines, addresses)
+  await endInterrupted(
+    context,
+    machines.flatMap(({ mark, status, paused }) => (status === 'running' && paused === undefined ? mark.vmId : [])),
+  )
   return machines.map(({ mark: { vmId, ticket, mac, port }, ...state }) => {
     const ip = port === null ? (addresses.get(mac) ?? null) : LOOPBACK
     return {
-      ...{ vmId, ticket, ip: state.status === 'running' ? ip : null, ...withHeld(context, vmId, state) },
+      ...{ vmId, ticket, ip: state.status === 'running' ? ip : null, ...withNotes(context, vmId, state) },
       ...(state.status === 'stopped' && saved.has(vmId) ? { saved: true as const } : {}),
     }
   })
 }
+
+/** At the start of a runner. */
+export const settleMachines = async (context: Context): Promise<void> =>
+  settleLive(
+    context,
+    (await listMachines(context)).flatMap(({ vmId, status }) => (status === 'running' ? vmId : [])),
+  )
 
 /** Machines with our mark and another home's id. */
 export const listForeignMachines = async (context: Context): Promise<ForeignMachine[]> => {

@@ -17,7 +17,7 @@ export type Mark = {
   port: number | null
   /** The address that the network keeps for it, and the only one that its filter lets it use. Null: it is not isolated. */
   ip: string | null
-  /** The kind of its checkpoints, for life: layers of its disk. Absent: snapshots in its disk, as earlier versions made them. */
+  /** Its checkpoints are frozen layers of its disk, for life. Absent: they are snapshots inside it, as earlier versions made them. */
   checkpoints?: 'external'
 }
 

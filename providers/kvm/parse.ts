@@ -107,6 +107,13 @@ export const parseMemoryInUse = (text: string, id: string, now: number): number 
   return Math.min(inUse, rss ?? most, most) * 1024
 }
 
+/** All that the guest has, of `domstats --balloon`. Null when it is not running or not known. */
+export const parseMemory = (text: string, id: string): number | null => {
+  const stats = parseStats(text).get(id)
+  const most = stats?.get('balloon.maximum')
+  return stats === undefined || most === undefined || stateOf(stats).status === 'stopped' ? null : most * 1024
+}
+
 /** Bytes of a pool, and the folder of its volumes. */
 export type Pool = { folder: string; total: number; available: number }
 
@@ -163,6 +170,26 @@ export const versionNumber = (text: string): number => {
   return major + minor / 100
 }
 
+/** The version of a machine's own QEMU, which may be older than what is installed: the monitor's `query-version`, as `versionNumber`. */
+export const parseQemuVersion = (text: string): number | null => {
+  const part = (name: string) => text.match(new RegExp(`"qemu":\\s*\\{[^}]*"${name}":\\s*(\\d+)`))?.[1]
+  const [major, minor] = [part('major'), part('minor')]
+  return major === undefined || minor === undefined ? null : versionNumber(`${major}.${minor}`)
+}
+
+/** Whether the capability is on, in the monitor's `query-migrate-capabilities`. Null: it does not say. */
+export const parseCapability = (text: string, capability: string): boolean | null => {
+  const entry = text.match(new RegExp(`\\{[^{}]*"capability":\\s*"${capability}"[^{}]*\\}`))?.[0]
+  const state = entry?.match(/"state":\s*(true|false)/)?.[1]
+  return state === undefined ? null : state === 'true'
+}
+
+/** The monitor's `query-migrate`: whether a save under way has protected the guest's memory, and writes its pages. */
+export const isWritingPages = (text: string): boolean => {
+  const pages = (name: string) => Number(text.match(new RegExp(`"${name}":\\s*(\\d+)`))?.[1] ?? 0)
+  return /"status":\s*"active"/.test(text) && pages('normal') + pages('duplicate') > 0
+}
+
 /** The first column of a list. */
 export const parseNames = (text: string): string[] =>
   text.split('\n').flatMap(line => line.trim().split(/\s+/)[0] || [])
@@ -215,6 +242,10 @@ export const parseSnapshots = (text: string): string[] =>
     })
     .sort((a, b) => a.at - b.at)
     .map(({ name }) => name)
+
+/** `domblklist`, once or several times: each file of a machine's disk. */
+export const parseDisks = (text: string): string[] =>
+  [...text.matchAll(/^\s*vda\s+(\/.*?)\s*$/gm)].flatMap(([, path]) => path ?? [])
 
 /** Allocated bytes by volume, of one or many `vol-info --bytes`. */
 export const parseVolumes = (text: string): Map<string, number> => {

@@ -10,15 +10,22 @@ import { findDomainType } from './domain-type.ts'
 import { ensurePool, freshMac, listVolumes } from './host.ts'
 import { downloadPart, keepCheckpoints } from './in-disk.ts'
 import { openIsolator } from './isolation.ts'
+import { chainOf, keptVolume, layerOf, layersIn, layerVolume, memoryVolume } from './layers.ts'
 import { ensureNetwork, releaseAddress } from './network.ts'
-import { parseBacking, parseNames, parseVersions, parseVolumes } from './parse.ts'
+import { parseNames, parseVersions, parseVolumes } from './parse.ts'
+import { readBacking, unneededOfDeleted } from './pool-layers.ts'
+import { HEADER_BYTES, snapshotTable } from './qcow2.ts'
 import { isSession } from './settings.ts'
 import { type Command, inBatches } from './virsh.ts'
 
-/** Somebody may have undefined the machine and kept its volumes. libvirt's list of them is as old as its last refresh. */
+/**
+ * Somebody may have undefined the machine and kept its volumes. Layers of a deleted machine that forks stand on are none of its. libvirt's
+ * list of volumes is as old as its last refresh.
+ */
 export const hasLeftDisk = async (context: Context, id: string): Promise<boolean> => {
   await context.virsh.ask([['pool-refresh', context.settings.kvmPool]])
-  return (await listVolumes(context)).includes(volumesOf(id).disk)
+  const volumes = await listVolumes(context)
+  return layersIn(volumes, id).disks.length > 0 && !volumes.includes(keptVolume(id))
 }
 
 const infoOf = ({ settings }: Context, volume: string): Command => [
@@ -32,16 +39,24 @@ export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
   await virsh.ask([['pool-refresh', settings.kvmPool]])
   const volumes = await listVolumes(context)
   const machines = new Set(parseNames(await virsh.run(['list', '--all', '--name'])))
+  const kept = new Set(volumes.filter(name => name === keptVolume(machineOf(name) ?? '')).map(machineOf))
+  const orphans =
+    kept.size === 0 ? [] : unneededOfDeleted({ volumes, backing: await readBacking(context, volumes) }, machines)
   const left = volumes.filter(name => {
     const vmId = machineOf(name)
-    return vmId !== null && VM_ID.test(vmId) && !machines.has(vmId)
+    if (vmId === null || !VM_ID.test(vmId) || machines.has(vmId)) return false
+    return !kept.has(vmId) || orphans.includes(name)
   })
   const answers = await Promise.all(inBatches(left.map(name => infoOf(context, name))).map(batch => virsh.ask(batch)))
   const leftovers = new Map<string, Leftover>()
   for (const [name, size] of answers.flatMap(({ stdout }) => [...parseVolumes(stdout)])) {
     const vmId = machineOf(name) ?? ''
     const { hasDisk = false, bytes = 0 } = leftovers.get(vmId) ?? {}
-    leftovers.set(vmId, { vmId, hasDisk: hasDisk || name === volumesOf(vmId).disk, bytes: bytes + size })
+    leftovers.set(vmId, {
+      vmId,
+      hasDisk: hasDisk || (layerOf(name, vmId) !== null && !kept.has(vmId)),
+      bytes: bytes + size,
+    })
   }
   return [...leftovers.values()]
 }
@@ -56,18 +71,25 @@ const macInSeed = async (context: Context, id: string, volumes: readonly string[
   return text.match(/"macaddress":"([0-9a-f]{2}(?::[0-9a-f]{2}){5})"/)?.[1] ?? null
 }
 
-/** Fails when the image that the disk is on top of is gone. */
-const requireBacking = async (context: Context, id: string, volumes: readonly string[]): Promise<void> => {
-  const { virsh, settings } = context
-  const { disk } = volumesOf(id)
-  const backing = parseBacking(await virsh.run(['vol-dumpxml', '--pool', settings.kvmPool, disk])).get(disk)
-  if (backing !== undefined && !volumes.includes(backing))
+/** Fails when something that the disk is on top of is gone. */
+const requireBacking = async (
+  context: Context,
+  id: string,
+  disk: string,
+  volumes: readonly string[],
+): Promise<void> => {
+  const missing = chainOf(disk, await readBacking(context, volumes)).find(volume => !volumes.includes(volume))
+  if (missing !== undefined)
     throw fail(
       'no-such-image',
-      `making ${id} again from its disk: the image that the disk depends on, ${backing}, is not in the pool ${settings.kvmPool}`,
+      `making ${id} again from its disk: the image that the disk depends on, ${missing}, is not in the pool ${context.settings.kvmPool}`,
       'Put the image back, and try again. The disk is kept.',
     )
 }
+
+/** A disk of an earlier version, whose checkpoints are inside it. */
+const hasSnapshots = async (context: Context, disk: string): Promise<boolean> =>
+  snapshotTable(await downloadPart(context, disk, 0, HEADER_BYTES)) !== null
 
 /**
  * With the seed that it left, the guest is what it was: its MAC, its host key and its login key stay, and those of `options` are
@@ -85,9 +107,14 @@ export const recoverMachine = async (
   const doing = `making ${id} again from its disk`
   const pool = await ensurePool(context)
   const volumes = await listVolumes(context)
-  const { disk, seed: seedVolume, console, nvram } = volumesOf(id)
-  if (!volumes.includes(disk)) throw fail('no-such-vm', `${doing}: no disk of it is left`)
-  await requireBacking(context, id, volumes)
+  const { seed: seedVolume, console, nvram } = volumesOf(id)
+  const { disks, memories } = layersIn(volumes, id)
+  const active = disks.at(-1)
+  if (active === undefined || volumes.includes(keptVolume(id)))
+    throw fail('no-such-vm', `${doing}: no disk of it is left`)
+  const disk = layerVolume(id, active)
+  await requireBacking(context, id, disk, volumes)
+  const isExternal = active > 0 || !(await hasSnapshots(context, disk))
   const oldMac = await macInSeed(context, id, volumes)
   const mac = oldMac ?? freshMac()
   const instanceId = `${id}-${randomBytes(4).toString('hex')}`
@@ -97,12 +124,16 @@ export const recoverMachine = async (
   if (oldMac === null && !isSession(settings)) await virsh.ask(releaseAddress(context, id))
   const isolator = await openIsolator(context)
   const domainType = await findDomainType(context, parseVersions(await virsh.run(['version', '--daemon'])).all)
-  const replaced = [console, ...(seed === null ? [] : [seedVolume])]
+  // A memory is of a definition that is gone: a restore of its checkpoint boots the disk.
+  const replaced = [console, ...(seed === null ? [] : [seedVolume]), ...memories.map(n => memoryVolume(id, n))]
   await virsh.ask(replaced.map(volume => ['vol-delete', '--pool', settings.kvmPool, volume]))
   const kvmFirmware = volumes.includes(nvram) ? ('uefi' as const) : ('bios' as const)
   await defineMachine(
     { ...context, settings: { ...settings, kvmFirmware } },
-    { vmId: id, ticket, mac, domainType, cpus, memoryMiB, seed, folder: pool.folder, isolator },
+    {
+      ...{ vmId: id, ticket, mac, domainType, cpus, memoryMiB, seed, folder: pool.folder, isolator, disk },
+      ...(isExternal ? { checkpoints: 'external' as const } : {}),
+    },
   )
-  await keepCheckpoints(context, id)
+  if (!isExternal) await keepCheckpoints(context, id)
 }

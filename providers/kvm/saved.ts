@@ -4,11 +4,13 @@ import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type FailureError, fail, failureOf, unless } from '../../src/errors.ts'
 import { type Context, look, lookCommands, type Machine, machineIn } from './context.ts'
-import { diskCommand, requireDiskFile } from './disk-file.ts'
+import { diskCommands, requireDiskFile } from './disk-file.ts'
 import { addFreeSpace, requireSpace } from './disk-space.ts'
 import { lookWhenIdle } from './jobs.ts'
+import { requireNotLive } from './live.ts'
 import { writeMark } from './marks.ts'
 import { parseMemoryInUse } from './parse.ts'
+import { endMerge } from './pool-layers.ts'
 import { isSession } from './settings.ts'
 import type { Command } from './virsh.ts'
 
@@ -40,7 +42,7 @@ export const spaceIn = async (folder: string): Promise<{ folder: string; availab
 export const saveMachine = async (context: Context, id: string): Promise<void> => {
   const { virsh, settings } = context
   const doing = `saving the memory of ${id}`
-  const measure: Command[] = [diskCommand(context, id), ['domstats', id, '--state', '--balloon', '--nowait']]
+  const measure: Command[] = [...diskCommands(context, id), ['domstats', id, '--state', '--balloon', '--nowait']]
   const machine = await lookWhenIdle(context, id, doing, measure)
   const { status, paused, stdout } = machine
   if (status !== 'running') return
@@ -50,6 +52,10 @@ export const saveMachine = async (context: Context, id: string): Promise<void> =
   const folder = saveFolder(settings)
   const memory = parseMemoryInUse(stdout, id, Date.now() / 1000)
   if (folder !== null && memory !== null) requireSpace(doing, memory + MORE_BYTES, await spaceIn(folder))
+  if (machine.mark.checkpoints === 'external') {
+    await requireNotLive(context, id)
+    await virsh.ask([endMerge(id)])
+  }
   await virsh
     .run(['managedsave', id, '--running'], { deadline: DEADLINE_MS, doing })
     .catch(unless(async () => (await look(context, id)).status === 'stopped'))

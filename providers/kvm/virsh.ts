@@ -4,6 +4,7 @@ import type { Run, RunOptions } from '../../src/exec.ts'
 import { explainVirsh, isDisconnected } from './explain.ts'
 import type { KvmSettings } from './settings.ts'
 import { thisSystem } from './systems.ts'
+import { openTalk, type Talk } from './talk.ts'
 
 export type Command = readonly string[]
 export type Answer = { stdout: string; stderr: string }
@@ -19,6 +20,7 @@ export const inBatches = <T>(all: readonly T[]): T[][] =>
 
 /** virsh splits a line of commands as a shell does. */
 const quote = (word: string) => (/^[A-Za-z0-9_./:=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
+const lineOf = (command: Command) => command.map(quote).join(' ')
 /** Commands as a person would type them. */
 const typed = (commands: readonly Command[]) =>
   `virsh ${commands.map(command => command.join(' ')).join('; ')}`.slice(0, 300)
@@ -41,7 +43,7 @@ export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'kvmUri'>) => {
     }
   }
   const callAll = (commands: readonly Command[], options: RunOptions) =>
-    call([commands.map(command => command.map(quote).join(' ')).join('; ')], options)
+    call([commands.map(lineOf).join('; ')], options)
   return {
     /** What virsh printed on stderr, as a failure. */
     failed,
@@ -70,6 +72,21 @@ export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'kvmUri'>) => {
       const { stdout, stderr } = await callAll(commands, options)
       if (isDisconnected(stderr)) throw failed('connecting to libvirt', stderr)
       return { stdout, stderr }
+    },
+    /**
+     * Lets `use` talk to one virsh, which is connected before the first command and takes each within milliseconds. It prints its
+     * prompt and what it is told as well. Ends when `use` has ended, or by `signal`.
+     */
+    talk: async <T>(use: (talk: Talk) => Promise<T>, options: RunOptions & { deadline: number }): Promise<T> => {
+      const { end, inputs, onLine, ...talk } = openTalk(lineOf)
+      const ran = call([], { ...options, inputs, onLine }).finally(end)
+      ran.catch(() => {})
+      try {
+        return await use(talk)
+      } finally {
+        end()
+        await ran.catch(() => {})
+      }
     },
     /** Runs all commands in one process, and fails when any of them failed. Returns their output. */
     all: async (commands: readonly Command[], options: RunOptions = {}): Promise<string> => {

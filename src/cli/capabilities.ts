@@ -30,6 +30,7 @@ const words: Readonly<Record<Capability, string | null>> = {
   takeBase: 'base images from a registry',
   cloudImage: 'a cloud image to begin with',
   emulated: null,
+  settle: null,
   hasLeftDisk: null,
   leftovers: null,
   imageReferences: null,

@@ -97,15 +97,16 @@ export const deleteOldest = async (
   }
 }
 
+/** Returns how long the running guest stood still for it, in milliseconds, when that is known. */
 export const makeCheckpoint = async (
   { context, caller, provider, row }: Target,
   checkpoint: Pick<Checkpoint, 'name' | 'why' | 'commit'>,
-): Promise<void> => {
+): Promise<number | undefined> => {
   caller.onPhase('checkpoint')
   const running = (await observe(provider, row)) === 'running'
-  let sizeBytes: number | null
+  let made: Awaited<ReturnType<typeof provider.checkpoint>>
   try {
-    sizeBytes = (await provider.checkpoint(row.vmId, checkpoint.name)).sizeBytes
+    made = await provider.checkpoint(row.vmId, checkpoint.name)
   } catch (error) {
     // After a cancellation the hypervisor may still have finished it.
     if (caller.signal.aborted)
@@ -122,6 +123,7 @@ export const makeCheckpoint = async (
     ...checkpoint,
     createdAt: context.clock().toISOString(),
     withMemory: running && provider.memoryCheckpoints === true,
-    sizeBytes,
+    sizeBytes: made.sizeBytes,
   })
+  return made.livePauseMs
 }

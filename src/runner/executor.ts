@@ -82,9 +82,13 @@ const runResolved = async (operation: Operation, { action, from }: Resolved): Pr
 const endedOutcome = (context: RunnerContext, { ticket }: Action, result: Result, began: number): Outcome => {
   const environment = environmentOf(context, ticket)
   if ('skipped' in result) return { result: 'skipped', reason: result.skipped, environment }
-  const { summary, rescued, log } = result
+  const { summary, rescued, log, pauseMs } = result
   const seconds = Math.round((performance.now() - began) / 100) / 10
-  const more = { ...(rescued === undefined ? {} : { rescued }), ...(log === undefined ? {} : { log }) }
+  const more = {
+    ...(rescued === undefined ? {} : { rescued }),
+    ...(log === undefined ? {} : { log }),
+    ...(pauseMs === undefined ? {} : { pauseMs }),
+  }
   return { result: 'done', summary, environment, seconds, ...more }
 }
 

@@ -37,7 +37,9 @@ export const targetOf = async (
  * `summary` is a sentence without a full stop. `rescued`: the work that a delete saved first, and where. `log`: the last lines of
  * the logs that were asked for.
  */
-export type Result = { summary: string; rescued?: string | undefined; log?: string } | { skipped: string }
+export type Result =
+  | { summary: string; rescued?: string | undefined; log?: string; pauseMs?: number | undefined }
+  | { skipped: string }
 export type ActionRunner<Kind extends ActionKind> = (
   operation: Operation,
   action: Extract<Action, { kind: Kind }>,

@@ -60,6 +60,13 @@ const recover = async (context: RunnerContext, log: Log): Promise<void> => {
   const unrecovered = await recoverAll(context, onFinished).catch(error => [
     { ticket: null, failure: failureOf(error, 'recovering interrupted operations') },
   ])
+  for (const name of new Set(context.registry.environments().map(row => row.provider)))
+    await context
+      .provider(name)
+      .then(provider => provider.settle?.())
+      .catch(error =>
+        unrecovered.push({ ticket: null, failure: failureOf(error, `looking at the machines of ${name}`) }),
+      )
   for (const { ticket, failure } of unrecovered)
     log.warn({ ticket, failure: failure.kind }, `an interrupted operation is not recovered yet: ${failure.message}`)
 }

@@ -12,6 +12,10 @@ export const doneOutcome = v.object({
   // JSON can say `1e999`, which is no number when it is written again.
   seconds: described(v.pipe(v.number(), v.minValue(0), v.maxValue(1e9)), 'How long it took.'),
   log: described(v.optional(prose(20_000)), 'The last lines of the logs that were asked for: outside text.'),
+  pauseMs: described(
+    v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(1e9))),
+    'After a checkpoint of a running machine: the milliseconds for which it stood still; absent when unknown.',
+  ),
   rescued: described(v.optional(prose(5_000)), 'After a delete: the work that was saved first, and where.'),
 })
 export const skippedOutcome = v.object({

@@ -51,7 +51,7 @@ export type Sectors = {
 }
 
 /** A pool of its own in memory, which can be made small, and one stopped machine of each kind. `digit`: of their names. */
-export const openSectors = async (pool: string, digit: number): Promise<Sectors> => {
+export const openSectors = async (pool: string, digit: number, more: Partial<KvmSettings> = {}): Promise<Sectors> => {
   const folder = `/var/lib/libvirt/${pool}`
   const home = mkdtempSync(join(tmpdir(), `${pool}-`))
   const vmIds = Object.fromEntries(
@@ -59,7 +59,7 @@ export const openSectors = async (pool: string, digit: number): Promise<Sectors>
   ) as Sectors['vmIds']
   mkdirSync(folder, { recursive: true })
   await succeed(program('mount', ['-t', 'tmpfs', '-o', 'mode=711,size=600m', 'states', folder]))
-  const settings = { ...defaults, kvmPool: pool, kvmDomainType: 'qemu' } as const
+  const settings = { ...defaults, kvmPool: pool, kvmDomainType: 'qemu', ...more } as const
   const run = openRun({ PATH: process.env.PATH, HOME: home })
   const provider = openKvm({ run, home, homeId: '00112233445566ff', knows: () => false, settings })
   // Makes the pool.

@@ -34,13 +34,16 @@ export const checkpoint: ActionRunner<'checkpoint'> = async (
   }
   // From here on, a checkpoint of this name may be from this action.
   context.registry.setDetail(id, { name })
+  let pauseMs: number | undefined
   try {
-    await makeCheckpoint(target, { name, why, commit })
+    pauseMs = await makeCheckpoint(target, { name, why, commit })
   } catch (error) {
     // The hypervisor went on with the checkpoint of an attempt that was killed, and has ended it by now.
     const isOurs = isFailure(error) && error.failure.kind === 'already-exists' && earlier?.name === name
     if (!isOurs || !(await syncCheckpoints(target)).includes(name)) throw error
   }
   if (why !== 'command') await deleteOldest(target, why, keep)
-  return made
+  return pauseMs === undefined ? made : { summary: `${made.summary}; it stood still for ${pause(pauseMs)}`, pauseMs }
 }
+
+const pause = (ms: number): string => (ms < 1_000 ? `${Math.ceil(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`)

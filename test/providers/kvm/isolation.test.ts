@@ -293,7 +293,7 @@ const snapshot = (of: string): Answer => ({ to: 'snapshot-info', stdout: `Name: 
 test('a checkpoint is restored paused, and runs when it is isolated', async () => {
   const { provider, calls } = fakeKvm([MARK, RUNNING, ...ground, ACTIVE, snapshot('running')], { home })
   await provider.restore(VM, 'one')
-  expect(calls.slice(1, 4).map(call => call.replace(/\S+\/file/, 'FILE').replace(/^.*--quiet /, ''))).toEqual([
+  expect(calls.slice(2, 5).map(call => call.replace(/\S+\/file/, 'FILE').replace(/^.*--quiet /, ''))).toEqual([
     `snapshot-revert ${VM} --snapshotname=one --paused`,
     `update-device ${VM} FILE --live --config`,
     `resume ${VM}`,

@@ -1,10 +1,10 @@
 /** A virsh that remembers: domains with marks, volumes and snapshots, as far as machines need them. Its calls can fail in turn. */
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { fail } from '../../../src/errors.ts'
 import type { Run } from '../../../src/exec.ts'
 import { pool } from './fake-virsh.ts'
 
-type Domain = { running: boolean; mark: string; xml: string }
+type Domain = { running: boolean; paused: boolean; mark: string; xml: string; disk: string }
 type Snapshot = Domain & { name: string }
 
 /** `nth`: from 0, of the processes of virsh. `after`: it did its work, and its answer is lost. */
@@ -22,6 +22,10 @@ const commandsIn = (argv: readonly string[]): string[][] => {
 export const statefulVirsh = (image: string) => {
   const domains = new Map<string, Domain>()
   const volumes = new Set<string>([image])
+  /** What a disk stands on. */
+  const below = new Map<string, string>()
+  /** The definition in a save image. */
+  const memories = new Map<string, string>()
   const snapshots = new Map<string, Snapshot[]>()
   let fault: VirshFault | null = null
   let calls = 0
@@ -36,11 +40,33 @@ export const statefulVirsh = (image: string) => {
     if (found === undefined) throw new Error('Domain snapshot not found: no domain snapshot with matching name')
     return found
   }
-  const stats = (id: string, { running }: Domain) =>
-    `Domain: '${id}'\n  state.state=${running ? 1 : 5}\n  state.reason=1\n`
+  const stats = (id: string, { running, paused }: Domain) =>
+    `Domain: '${id}'\n  state.state=${running ? (paused ? 3 : 1) : 5}\n  state.reason=1\n`
   const addVolume = (name: string): string => {
     if (volumes.has(name)) throw new Error(`storage volume '${name}' exists already`)
     volumes.add(name)
+    return ''
+  }
+  const nameOf = (path = ''): string => path.slice(path.lastIndexOf('/') + 1)
+  const diskIn = (xml: string): string => nameOf(xml.match(/<source file=["']([^"']*)/)?.[1])
+  const markIn = (xml: string): string => xml.match(/<(?:\w+:)?vm\s[^>]*>/)?.[0] ?? ''
+  const xmlOf = (id: string): string => {
+    const { xml, mark, disk } = domain(id)
+    const named = xml.replace(/<(?:\w+:)?vm\s[^>]*>/, () => mark)
+    return named.replace(/<source file=["'][^"']*["']/, () => `<source file="/pool/${disk}"`)
+  }
+  const snapshotOf = (id: string, words: readonly string[]): string => {
+    const file = words.join(' ').match(/file=(\S+?)(?:,|\s|$)/)?.[1] ?? ''
+    const found = domain(id)
+    if (words.includes('--memspec')) {
+      volumes.add(nameOf(file))
+      memories.set(nameOf(file), xmlOf(id))
+    } else {
+      const name = nameOf(file)
+      addVolume(name)
+      below.set(name, found.disk)
+      found.disk = name
+    }
     return ''
   }
   const nameIn = (file: string): string => readFileSync(file, 'utf8').match(/<name>([^<]*)<\/name>/)?.[1] ?? ''
@@ -57,7 +83,20 @@ export const statefulVirsh = (image: string) => {
     list: () => [...domains.keys()].join('\n'),
     'vol-list': () => [...volumes].map(name => ` ${name}   /pool/${name}`).join('\n'),
     'vol-info': () => 'Capacity:       1024\nAllocation:     1024',
-    'vol-create': (_pool, file = '') => addVolume(nameIn(file)),
+    'vol-create': (_pool, file = '') => {
+      const name = nameIn(file)
+      addVolume(name)
+      below.set(name, nameOf(readFileSync(file, 'utf8').match(/<path>([^<]*)<\/path>/)?.[1]))
+      return ''
+    },
+    'vol-dumpxml': (_flag, _pool, name = '') => {
+      if (!volumes.has(name)) throw new Error(`failed to get vol '${name}'`)
+      return `<volume><name>${name}</name><backingStore><path>/pool/${below.get(name)}</path></backingStore></volume>`
+    },
+    'vol-download': (_flag, _pool, name = '', file = '') => {
+      writeFileSync(file, memories.has(name) ? 'LibvirtQemudSave' : '')
+      return ''
+    },
     'vol-create-as': (_pool, name = '') => addVolume(name),
     'vol-delete': (_flag, _pool, name = '') => {
       if (!volumes.delete(name)) throw new Error(`failed to get vol '${name}'`)
@@ -66,8 +105,8 @@ export const statefulVirsh = (image: string) => {
     define: (file = '') => {
       const xml = readFileSync(file, 'utf8')
       const id = nameIn(file)
-      const mark = xml.match(/<(?:\w+:)?vm\s[^>]*>/)?.[0] ?? ''
-      domains.set(id, { running: domains.get(id)?.running ?? false, mark, xml })
+      const { running = false, paused = false } = domains.get(id) ?? {}
+      domains.set(id, { running, paused, mark: markIn(xml), xml, disk: diskIn(xml) })
       return ''
     },
     undefine: (id = '') => {
@@ -88,7 +127,30 @@ export const statefulVirsh = (image: string) => {
     },
     'snapshot-list': id =>
       (snapshots.get(id ?? '') ?? []).map(({ name }) => ` ${name}   2026-11-24 10:00:00 +0000   running`).join('\n'),
-    'snapshot-create-as': (id = '', flag = '') => {
+    domblklist: (id = '') => ` vda   /pool/${domain(id).disk}`,
+    suspend: (id = '') => {
+      domain(id).paused = true
+      return ''
+    },
+    resume: (id = '') => {
+      domain(id).paused = false
+      return ''
+    },
+    'qemu-monitor-command': (_id, text = '') =>
+      text.includes('query-migrate-capabilities')
+        ? '{"return":[{"state":false,"capability":"background-snapshot"}]}'
+        : '{"return":{"qemu":{"micro":22,"minor":2,"major":7}}}',
+    'save-image-dumpxml': (file = '') => memories.get(nameOf(file)) ?? '',
+    restore: (file = '', _flag = '', definition = '') => {
+      const xml = readFileSync(definition, 'utf8')
+      const id = nameIn(definition)
+      if (!memories.has(nameOf(file))) throw new Error(`failed to open ${file}`)
+      if (domain(id).running) throw new Error('domain is already active')
+      domains.set(id, { running: true, paused: false, mark: markIn(xml), xml, disk: diskIn(xml) })
+      return ''
+    },
+    'snapshot-create-as': (id = '', flag = '', ...more) => {
+      if (more.length > 1) return snapshotOf(id, [flag, ...more])
       const name = flag.replace('--name=', '')
       const kept = snapshots.get(id) ?? []
       if (kept.some(each => each.name === name)) throw new Error(`domain snapshot ${name} already exists`)
@@ -110,7 +172,7 @@ export const statefulVirsh = (image: string) => {
       )
       return ''
     },
-    dumpxml: (id = '') => domain(id).xml,
+    dumpxml: (id = '') => xmlOf(id),
     domjobinfo: () => 'Job type:         None',
     'net-info': () => 'Active:         yes',
     'net-dumpxml': () => '<network><name>net</name></network>',
@@ -152,6 +214,5 @@ export const statefulVirsh = (image: string) => {
     calls: () => calls,
     volumes: () => [...volumes].filter(name => name !== image).sort(),
     domains: () => Object.fromEntries([...domains].map(([id, { running }]) => [id, running ? 'running' : 'stopped'])),
-    snapshots: (id: string) => (snapshots.get(id) ?? []).map(({ name }) => name),
   }
 }

@@ -1,0 +1,227 @@
+/**
+ * Captures a machine at one moment: its active layer is frozen, a new one begins, and the memory of one that runs goes into a file
+ * beside it. By libvirt's own external snapshots, with nothing of ours in libvirt.
+ */
+import { join } from 'node:path'
+import { fail } from '../../src/errors.ts'
+import type { Context, Machine } from './context.ts'
+import { activeDisk, diskCommands, requireDiskFile } from './disk-file.ts'
+import { requireSpace } from './disk-space.ts'
+import { canDrain, finishDrainer, MAGIC, openDrainer } from './drainer.ts'
+import { ensurePool, poolCommands, refreshPool, withFile } from './host.ts'
+import { downloadPart } from './in-disk.ts'
+import { lookWhenIdle } from './jobs.ts'
+import { layerOf, layersIn, layerVolume, memoryVolume } from './layers.ts'
+import { overlayXml, withDisk } from './libvirt-xml.ts'
+import { endCheckpoint, noteLive, SAFE_SINCE, turnLiveOn, wantsLive } from './live.ts'
+import {
+  isSavedIn,
+  parseMemory,
+  parseMemoryInUse,
+  parseNames,
+  parsePool,
+  parseQemuVersion,
+  parseVolumes,
+  SUSPENDED,
+} from './parse.ts'
+import { monitor, resumeWhenProtected, watchPause } from './pause.ts'
+import { endMerge } from './pool-layers.ts'
+import type { Answer, Command } from './virsh.ts'
+
+/** A guest's memory is written to the disk. */
+export const MEMORY_DEADLINE_MS = 10 * 60_000
+/** Of the machine's state besides the guest's memory: devices, header, and the new layer's own tables. */
+const STATE_BYTES = 32 * 1024 ** 2
+
+export type Capture = {
+  /** The layer that is frozen. */
+  layer: number
+  /** The volume of the memory, a save image of libvirt. Null: the machine was off. */
+  memory: string | null
+  /** Bytes of what was made; null when unknown. */
+  sizeBytes: number | null
+  /** How long a running guest stood still; undefined when unknown. */
+  pauseMs: number | undefined
+}
+
+type Request = {
+  context: Context
+  id: string
+  doing: string
+  machine: Machine & Answer
+  /** The present disk, and its layer. */
+  disk: string
+  layer: number
+  next: number
+  folder: string
+}
+
+/** The machine, its disk and its room, once libvirt and QEMU do nothing else with it. */
+const prepare = async (context: Context, id: string, doing: string): Promise<Request & { available: number }> => {
+  const { virsh, settings } = context
+  const machine = await lookWhenIdle(context, id, doing, [
+    ...diskCommands(context, id),
+    ['domstats', id, '--state', '--balloon', '--nowait'],
+    ['dominfo', id],
+    monitor(id, 'query-version'),
+  ])
+  if (machine.paused === SUSPENDED)
+    throw fail('busy', `${doing}: its guest sleeps (${SUSPENDED})`, 'Wake it: agent-swarm start <TICKET>')
+  await requireDiskFile(context, machine, doing)
+  const { stdout } = await virsh.ask([endMerge(id), ...poolCommands(settings), ['vol-list', settings.kvmPool]])
+  const pool = parsePool(stdout) ?? (await ensurePool(context))
+  const disk = activeDisk(machine.stdout)
+  const layer = disk === null ? null : layerOf(disk, id)
+  if (disk === null || layer === null)
+    throw fail(
+      'unknown',
+      `${doing}: its disk, ${disk ?? 'none'}, is not one that agent-swarm made`,
+      'See virsh domblklist.',
+    )
+  const { next } = layersIn(parseNames(stdout), id)
+  const { folder, available } = pool
+  return { context, id, doing, machine, disk, layer, next: Math.max(next, layer + 1), folder, available }
+}
+
+// ── A machine that is off ──
+
+/** Bytes that a disk shows its guest, of `vol-info --bytes`. */
+const capacityIn = (text: string): number => Number(text.match(/^Capacity:\s+(\d+)/m)?.[1] ?? 0)
+
+/** A new layer `layer` on top of layer `on`. */
+export const makeLayer = async (
+  context: Context,
+  wanted: { id: string; layer: number; on: number; folder: string },
+): Promise<void> => {
+  const { virsh, settings } = context
+  const below = layerVolume(wanted.id, wanted.on)
+  const bytes = capacityIn(await virsh.run(['vol-info', '--pool', settings.kvmPool, below, '--bytes']))
+  const text = overlayXml(layerVolume(wanted.id, wanted.layer), bytes, `${wanted.folder}/${below}`)
+  await withFile(context, text, file => virsh.run(['vol-create', settings.kvmPool, file]))
+}
+
+/**
+ * The definition first: a memory that libvirt saved then goes on with the frozen layer if we die in between, and the new layer on
+ * top of it, which is empty, is used after that.
+ */
+const captureOff = async ({ context, id, machine, layer, next, folder }: Request): Promise<Capture> => {
+  const { virsh, settings } = context
+  await makeLayer(context, { id, layer: next, on: layer, folder })
+  const path = `${folder}/${layerVolume(id, next)}`
+  const definition = await virsh.run(['dumpxml', id, '--inactive', '--security-info'])
+  await withFile(context, withDisk(definition, path), file => virsh.run(['define', file]))
+  if (isSavedIn(machine.stdout)) {
+    const saved = await virsh.run(['managedsave-dumpxml', id, '--security-info'])
+    await withFile(context, withDisk(saved, path), file => virsh.run(['managedsave-define', id, file]))
+  }
+  const made = await virsh.ask([['vol-info', '--pool', settings.kvmPool, layerVolume(id, next), '--bytes']])
+  return {
+    layer,
+    memory: null,
+    sizeBytes: parseVolumes(made.stdout).get(layerVolume(id, next)) ?? null,
+    pauseMs: undefined,
+  }
+}
+
+// ── A machine that runs ──
+
+/** Memory and disk in two snapshots: in one, libvirt would take the disk when the memory is written, and the memory is of before. */
+const snapshotCommands = ({ id, next, folder }: Request, memory: string): Command[] => [
+  [
+    ...['snapshot-create-as', id, '--disk-only', '--no-metadata', '--atomic'],
+    ...['--diskspec', `vda,snapshot=external,file=${folder}/${layerVolume(id, next)}`, '--diskspec', 'sda,snapshot=no'],
+  ],
+  [
+    ...['snapshot-create-as', id, '--no-metadata', '--memspec', `file=${memory},snapshot=external`],
+    ...['--diskspec', 'vda,snapshot=no', '--diskspec', 'sda,snapshot=no'],
+  ],
+]
+
+/** QEMU before 8.0 has let a guest go on by itself, which is no fault. */
+const ALREADY_RUNNING = /error: Failed to resume domain[^\n]*\n(?:error: [^\n]*already running[^\n]*\n?)?/g
+
+/** A guest that runs stands still from `suspend` on. One that somebody paused stays so. */
+const takeSnapshots = async (request: Request, memory: string, isLive: boolean) => {
+  const { context, id, machine } = request
+  const isRunning = machine.paused === undefined
+  const commands = snapshotCommands(request, memory)
+  const watch = isRunning ? watchPause(context, id) : null
+  const qemu = parseQemuVersion(machine.stdout)
+  const resumer = isLive && qemu !== null && qemu >= 8 ? resumeWhenProtected(context, id) : null
+  await Promise.all([watch?.isReady, resumer?.isReady])
+  try {
+    const all = isRunning ? [['suspend', id], ...commands, ['resume', id]] : commands
+    const { stderr } = await context.virsh.ask(all, { deadline: MEMORY_DEADLINE_MS, doing: request.doing })
+    return { stderr: stderr.replaceAll(ALREADY_RUNNING, ''), pauseMs: await watch?.end() }
+  } finally {
+    await Promise.all([watch?.end(), resumer?.end()])
+  }
+}
+
+/** Whether libvirt has written the whole file. While it writes, the header says otherwise. */
+const isComplete = async (context: Context, memory: string): Promise<boolean> => {
+  await refreshPool(context)
+  const head = await downloadPart(context, memory, 0, MAGIC.length)
+  return head.toString('latin1') === MAGIC
+}
+
+/** Room for the whole memory before a live one: nothing of it may fail. Through a pipe nothing can; otherwise the room is doubled. */
+const requireRoom = (
+  { context, doing, folder, id, machine }: Request,
+  available: number,
+  live: { isSafe: boolean } | null,
+) => {
+  const { stdout } = machine
+  const all = parseMemory(stdout, id)
+  const needed =
+    live === null || all === null
+      ? parseMemoryInUse(stdout, id, Date.now() / 1000)
+      : all * (live.isSafe || canDrain(context) ? 1 : 2)
+  if (needed !== null) requireSpace(doing, needed + STATE_BYTES, { folder, available })
+}
+
+const captureRunning = async (request: Request, available: number): Promise<Capture> => {
+  const { context, id, doing, machine, layer, next, folder } = request
+  const { virsh, settings, home } = context
+  const isRunning = machine.paused === undefined
+  const qemu = parseQemuVersion(machine.stdout)
+  const isSafe = qemu !== null && qemu >= SAFE_SINCE
+  const maybeLive = isRunning && wantsLive(settings, qemu)
+  requireRoom(request, available, maybeLive ? { isSafe } : null)
+  const memory = memoryVolume(id, layer)
+  const path = `${folder}/${memory}`
+  const fifo = maybeLive && !isSafe && canDrain(context) ? join(home, 'kvm', `memory-${id}`) : null
+  noteLive(context, id, fifo)
+  let taken: Awaited<ReturnType<typeof takeSnapshots>>
+  try {
+    const isLive = maybeLive && (await turnLiveOn(context, id))
+    const piped = isLive ? fifo : null
+    if (piped !== null) await openDrainer(context, piped, path)
+    taken = await takeSnapshots(request, piped ?? path, isLive)
+    if (piped !== null && taken.stderr === '') await finishDrainer(piped, path, doing)
+  } finally {
+    await endCheckpoint(context, id, isRunning)
+  }
+  if (taken.stderr !== '') throw virsh.failed(doing, taken.stderr)
+  const now = activeDisk((await virsh.ask([['domblklist', id]])).stdout)
+  if (now !== `${folder}/${layerVolume(id, next)}` || !(await isComplete(context, memory)))
+    throw fail('unknown', `${doing}: libvirt did not make the layer and the memory that it was asked for`)
+  const made = [memory, layerVolume(id, next)]
+  const { stdout } = await virsh.ask(made.map(volume => ['vol-info', '--pool', settings.kvmPool, volume, '--bytes']))
+  const sizes = parseVolumes(stdout)
+  const sizeBytes = made.every(volume => sizes.has(volume))
+    ? made.reduce((sum, volume) => sum + (sizes.get(volume) ?? 0), 0)
+    : null
+  return { layer, memory, sizeBytes, pauseMs: taken.pauseMs }
+}
+
+/**
+ * Freezes the machine's active layer. What is made has no marker: it is garbage until somebody makes one, or another disk stands on
+ * the layer.
+ */
+export const capture = async (context: Context, id: string, doing: string): Promise<Capture> => {
+  const { available, ...request } = await prepare(context, id, doing)
+  if (request.machine.mark.checkpoints !== 'external')
+    throw fail('unsupported', `${doing}: its checkpoints are inside its disk`)
+  return request.machine.status === 'running' ? captureRunning(request, available) : captureOff(request)
+}

@@ -1,0 +1,101 @@
+/** How long a guest stands still, by QEMU's own events, and who lets it go on as soon as its memory is protected. */
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Context } from './context.ts'
+import { isWritingPages } from './parse.ts'
+import type { Command } from './virsh.ts'
+
+/** A whole checkpoint takes less. */
+const DEADLINE_MS = 10 * 60_000
+/** The event of the end may come after the answer to the command. */
+const LATE_MS = 2_000
+/** Longer, nobody waits for a virsh to connect. */
+const READY_MS = 5_000
+/** Between two questions. Each takes libvirt and QEMU about as long. */
+const ASK_MS = 2
+
+export const monitor = (id: string, execute: string, more: Record<string, unknown> = {}): Command => [
+  'qemu-monitor-command',
+  id,
+  JSON.stringify({ execute, ...more }),
+]
+
+const millisecondsOf = ([, seconds = '', micros = '']: RegExpMatchArray): number =>
+  Number(seconds) * 1000 + Number(micros.padEnd(6, '0')) / 1000
+
+export type PauseWatch = {
+  /** From now on, no event is missed. */
+  isReady: Promise<unknown>
+  /** Milliseconds from STOP to RESUME; undefined when they were not seen. */
+  end(): Promise<number | undefined>
+}
+
+/** `qemu-monitor-event`: `event STOP at 1732876543.123456 for domain 'as-…': <null>`, by QEMU's clock (virsh 9.0). */
+export const watchPause = ({ virsh }: Pick<Context, 'virsh'>, id: string): PauseWatch => {
+  const ending = new AbortController()
+  const ready = Promise.withResolvers<void>()
+  const waitFor = (event: string): Command => ['qemu-monitor-event', id, event, '--timeout', `${DEADLINE_MS / 1000}`]
+  const pause = virsh
+    .talk(
+      async ({ say, next }) => {
+        // Its answer shows that virsh is connected. Then it takes less time to wait than another virsh takes to begin.
+        say(['domstate', id], waitFor('STOP'), waitFor('RESUME'))
+        await next(/^(?!virsh)[a-z]/)
+        ready.resolve()
+        const [stop, resume] = [
+          await next(/event STOP at (\d+)\.(\d+)/),
+          await next(/event RESUME at (\d+)\.(\d+)/),
+        ].map(millisecondsOf)
+        return stop === undefined || resume === undefined ? undefined : Math.round((resume - stop) * 10) / 10
+      },
+      { deadline: DEADLINE_MS, signal: ending.signal },
+    )
+    .catch(() => undefined)
+    .finally(ready.resolve)
+  return {
+    isReady: Promise.race([ready.promise, delay(READY_MS, undefined, { ref: false })]),
+    end: async () => {
+      try {
+        return await Promise.race([pause, delay(LATE_MS, undefined, { signal: ending.signal })])
+      } finally {
+        ending.abort()
+      }
+    },
+  }
+}
+
+/**
+ * Lets the guest go on once the save under way has protected its memory. Since 8.0, QEMU leaves a guest stopped that was stopped
+ * before, and libvirt's own `resume` waits for the end of the save. Earlier, memory and disk would differ: QEMU protects the memory
+ * before it writes the first page. `isReady`: from now on, no moment is missed.
+ */
+export const resumeWhenProtected = (
+  { virsh }: Pick<Context, 'virsh'>,
+  id: string,
+): { isReady: Promise<unknown>; end(): Promise<void> } => {
+  const ending = new AbortController()
+  const ready = Promise.withResolvers<void>()
+  const resumed = virsh
+    .talk(
+      async ({ say, next }) => {
+        while (!ending.signal.aborted) {
+          say(monitor(id, 'query-migrate'))
+          const [answer] = await next(/"return"|^error: /)
+          ready.resolve()
+          if (isWritingPages(answer)) break
+          await delay(ASK_MS)
+        }
+        say(monitor(id, 'cont'))
+        await next(/"return"|^error: /)
+      },
+      { deadline: DEADLINE_MS, signal: ending.signal },
+    )
+    .catch(() => {})
+    .finally(ready.resolve)
+  return {
+    isReady: Promise.race([ready.promise, delay(READY_MS, undefined, { ref: false })]),
+    end: async () => {
+      ending.abort()
+      await resumed
+    },
+  }
+}

@@ -1,0 +1,141 @@
+/** Live checkpoints as far as virsh's answers decide: who gets them, who ends them, and what is left by whoever died. */
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { openTalk } from '../../../providers/kvm/talk.ts'
+import { openRun } from '../../../src/exec.ts'
+import { type Answer, domains, failureOf, fakeKvm, mark, pool, RUNNING, state, VM } from './fake-virsh.ts'
+
+let home: string
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'agent-swarm-kvm-live-'))
+})
+afterEach(() => rmSync(home, { recursive: true }))
+
+const EXTERNAL = mark({ checkpoints: 'external' })
+const disk: Answer = { to: 'domblklist', stdout: ` vda   /pool/${VM}.qcow2` }
+const qemu = (major: number, minor: number): Answer => ({
+  to: 'query-version',
+  stdout: `{"return":{"qemu":{"micro":0,"minor":${minor},"major":${major}},"package":""},"id":"libvirt-1"}`,
+})
+const capability = (isOn: boolean): Answer => ({
+  to: 'query-migrate-capabilities',
+  stdout: `{"return":[{"state":${isOn},"capability":"background-snapshot"}],"id":"libvirt-2"}`,
+})
+const PAUSED = state(3)
+const turns = (isOn: boolean) => new RegExp(`migrate-set-capabilities.*"background-snapshot","state":${isOn}`)
+const noteFile = () => join(home, 'kvm', `live-${VM}`)
+/** `pid` null: of a process that died. */
+const leaveNote = (pid: number | null) => {
+  mkdirSync(join(home, 'kvm'), { recursive: true })
+  writeFileSync(noteFile(), JSON.stringify({ pid, fifo: null }))
+}
+
+test.for([
+  ['auto', qemu(7, 2), false],
+  ['auto', qemu(8, 0), false],
+  ['auto', qemu(8, 1), true],
+  ['auto', qemu(10, 0), true],
+  ['on', qemu(7, 2), true],
+  ['off', qemu(10, 0), false],
+] as const)('with %s, QEMU decides whether a checkpoint is live', async ([kvmLiveCheckpoints, version, isLive]) => {
+  const answers = [EXTERNAL, RUNNING, disk, pool(90_000), version, capability(false)]
+  const { provider, calls } = fakeKvm(answers, { home, settings: { kvmLiveCheckpoints } })
+  // The fake makes no layer, which is noticed.
+  expect((await failureOf(provider.checkpoint(VM, 'one'))).message).toContain('libvirt did not make the layer')
+  const text = calls.join('\n')
+  if (isLive) expect(text).toMatch(turns(true))
+  else expect(text).not.toMatch(turns(true))
+  // It is off afterwards in any case, and nothing names a checkpoint.
+  expect(calls.findLastIndex(call => turns(false).test(call))).toBeGreaterThan(
+    calls.findLastIndex(call => call.includes('--memspec')),
+  )
+  expect(text).not.toContain('.checkpoint')
+  expect(existsSync(noteFile())).toBe(false)
+})
+
+test('disk and memory are two snapshots, while the guest stands still; no order to abort exists', async () => {
+  const answers = [EXTERNAL, RUNNING, disk, pool(90_000), qemu(7, 2), capability(false)]
+  const { provider, calls } = fakeKvm(answers, { home })
+  await failureOf(provider.checkpoint(VM, 'one'))
+  const taken = calls.find(call => call.includes('--memspec')) ?? ''
+  expect(taken.replace(/^.*--quiet /, '').split('; ')).toEqual([
+    `suspend ${VM}`,
+    `snapshot-create-as ${VM} --disk-only --no-metadata --atomic --diskspec 'vda,snapshot=external,file=/pool/${VM}.1.qcow2' --diskspec 'sda,snapshot=no'`,
+    `snapshot-create-as ${VM} --no-metadata --memspec 'file=/pool/${VM}.0.memory,snapshot=external' --diskspec 'vda,snapshot=no' --diskspec 'sda,snapshot=no'`,
+    `resume ${VM}`,
+  ])
+  expect(calls.join('\n')).not.toMatch(/domjobabort|migrate_cancel/)
+})
+
+test('a guest that somebody paused stays paused', async () => {
+  const answers = [EXTERNAL, PAUSED, disk, pool(90_000), qemu(10, 0), capability(false)]
+  const { provider, calls } = fakeKvm(answers, { home })
+  await failureOf(provider.checkpoint(VM, 'one'))
+  expect(calls.join('\n')).toContain('--memspec')
+  expect(calls.join('\n')).not.toMatch(/(?:suspend|resume) as-|"state":true/)
+})
+
+test.for([
+  ['less than its memory, for a live one', 'auto', qemu(10, 0), 1_000, 'it needs about 1056 MiB'],
+  ['what it uses, for another one', 'off', qemu(10, 0), 700, 'it needs about 732 MiB'],
+] as const)('room is required first: %s', async ([, kvmLiveCheckpoints, version, free, needed]) => {
+  const answers = [EXTERNAL, RUNNING, disk, pool(free), version, capability(false)]
+  const { provider, calls } = fakeKvm(answers, { home, settings: { kvmLiveCheckpoints } })
+  expect(await failureOf(provider.checkpoint(VM, 'one'))).toMatchObject({
+    kind: 'disk-full',
+    message: expect.stringContaining(needed),
+  })
+  expect(calls.join('\n')).not.toMatch(/suspend|snapshot-create-as|"state":true/)
+})
+
+test('a checkpoint whose process died is ended at the next look; one that is under way is left alone', async () => {
+  const answers = [domains(VM), EXTERNAL, RUNNING, capability(false)]
+  const { provider, calls } = fakeKvm(answers, { home })
+  leaveNote(process.pid)
+  await provider.listVms()
+  await provider.settle?.()
+  expect(calls.join('\n')).not.toMatch(turns(false))
+  leaveNote(null)
+  await provider.listVms()
+  expect(calls.join('\n')).toMatch(turns(false))
+  expect(existsSync(noteFile())).toBe(false)
+})
+
+test('a guest that a dead process left paused is shown as interrupted, and goes on at its start', async () => {
+  const { provider, calls } = fakeKvm([domains(VM), EXTERNAL, PAUSED, capability(false), pool(90_000)], { home })
+  leaveNote(process.pid)
+  expect(await provider.listVms()).toEqual([expect.not.objectContaining({ paused: expect.anything() })])
+  leaveNote(null)
+  expect(await provider.listVms()).toEqual([expect.objectContaining({ pauseCause: 'interrupted' })])
+  await provider.startVm(VM)
+  expect(calls.join('\n')).toMatch(new RegExp(`${turns(false).source}[\\s\\S]*resume ${VM}`))
+  expect(existsSync(noteFile())).toBe(false)
+})
+
+test('a capability that stays on is an error with the way on, and the note stays for the next look', async () => {
+  const answers = [EXTERNAL, RUNNING, disk, pool(90_000), qemu(10, 0), capability(true)]
+  const { provider } = fakeKvm(answers, { home })
+  expect(await failureOf(provider.checkpoint(VM, 'one'))).toMatchObject({
+    message: expect.stringContaining("turning QEMU's background-snapshot off"),
+    remedy: expect.stringContaining('restart'),
+  })
+  expect(existsSync(noteFile())).toBe(true)
+  // Before libvirt saves the memory in its own way, and at the start of a runner, it is looked at without any note.
+  rmSync(noteFile())
+  for (const call of [() => provider.save?.(VM), () => provider.settle?.()])
+    expect((await failureOf(call())).message).toContain('so that the next save of its memory would be wrong')
+})
+
+test('a program that is talked to gets each command as soon as it is said, and its lines are read in order', async () => {
+  const { end, inputs, onLine, say, next } = openTalk(command => command.join(' '))
+  const ran = openRun({ PATH: process.env.PATH })('cat', [], { inputs, onLine }).finally(end)
+  say(['one', '1'], ['two', '2'])
+  expect((await next(/^t(\w+)/))[1]).toBe('wo')
+  say(['three'])
+  expect((await next(/thr/))[0]).toBe('thr')
+  end()
+  await ran
+  await expect(next(/never/)).rejects.toThrow('it ended')
+})
