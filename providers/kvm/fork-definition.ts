@@ -24,7 +24,6 @@ const replaceOnce = (text: string, pattern: RegExp, change: (found: string) => s
   })
 }
 
-/** A disk of a definition, by its name in the guest. */
 const diskAt = (target: string) =>
   new RegExp(`<disk\\s(?:(?!</disk>)[\\s\\S])*<target dev=["']${target}["'](?:(?!</disk>)[\\s\\S])*</disk>`)
 

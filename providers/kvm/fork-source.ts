@@ -35,27 +35,19 @@ export const sourceCommands = (id: string): Command[] => [
 
 type Looked = Machine & Answer & { pool: Pool; doing: string }
 
-/** An unnamed checkpoint of the present state. The frozen layer stays as long as a fork stands on it. */
-const captureForFork = async (context: Context, { mark, doing }: Looked): Promise<Captured> => {
-  const id = mark.vmId
-  try {
-    const { layer, memory } = await capture(context, id, doing)
-    return { layer: layerVolume(id, layer), memory }
-  } catch (error) {
-    // Whether it succeeds changes nothing of the failure: the next checkpoint does it again.
-    await tidyLayers(context, id).catch(() => {})
-    throw error
-  }
-}
-
 /** The layer that a checkpoint froze. */
 const findCaptured = async (context: Context, { mark, doing }: Looked, checkpoint: string): Promise<Captured> => {
-  const id = mark.vmId
-  const { checkpoints, memories } = layersIn(await listVolumes(context), id)
+  const { checkpoints, memories } = layersIn(await listVolumes(context), mark.vmId)
   const found = checkpoints.find(({ name }) => name === checkpoint)
   if (found === undefined) throw fail('no-such-checkpoint', `${doing}: it has no checkpoint ${checkpoint}`)
-  const { layer } = found
-  return { layer: layerVolume(id, layer), memory: memories.includes(layer) ? memoryVolume(id, layer) : null }
+  const memory = memories.includes(found.layer) ? memoryVolume(mark.vmId, found.layer) : null
+  return { layer: layerVolume(mark.vmId, found.layer), memory }
+}
+
+/** An unnamed checkpoint of the present state. */
+const captureForFork = async (context: Context, { mark, doing }: Looked): Promise<Captured> => {
+  const { layer, memory } = await capture(context, mark.vmId, doing)
+  return { layer: layerVolume(mark.vmId, layer), memory }
 }
 
 /** No name of a checkpoint: no command can name it. */
@@ -95,7 +87,7 @@ const openSnapshot = async (context: Context, machine: Looked, checkpoint: strin
   return { kind: 'snapshot', snapshot: await takeSnapshot(context, machine), isTemporary: true }
 }
 
-/** `machine`: with the answer to `sourceCommands` and to `diskCommand`. `count`: how many forks there will be. */
+/** `machine`: with the answer to `sourceCommands` and to `diskCommands`. `count`: how many forks there will be. */
 export const openSource = async (
   context: Context,
   machine: Looked,
@@ -120,8 +112,8 @@ export const openSource = async (
 export const closeSource = async (context: Context, id: string, source: ForkSource): Promise<void> => {
   const { virsh } = context
   if (!source.isTemporary) return
-  // The memory has no name, so that it goes; a frozen layer that nothing stands on goes with it.
-  if (source.kind === 'layer') await tidyLayers(context, id).catch(() => {})
+  // The layer stays as long as a fork stands on it.
+  if (source.kind === 'layer') await tidyLayers(context, id)
   if (source.kind === 'snapshot' && source.snapshot !== null)
     await virsh.ask([['snapshot-delete', id, `--snapshotname=${source.snapshot}`]], { deadline: CAPTURE_DEADLINE_MS })
 }

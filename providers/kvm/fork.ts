@@ -2,7 +2,7 @@
 import type { ForkTarget } from '../provider.ts'
 import type { Context } from './context.ts'
 import { machineOf } from './definition.ts'
-import { diskCommand } from './disk-file.ts'
+import { diskCommands } from './disk-file.ts'
 import { forkDisks } from './disk-forks.ts'
 import { closeSource, type ForkSource, openSource, sourceCommands } from './fork-source.ts'
 import type { Forking } from './fork-volumes.ts'
@@ -50,7 +50,7 @@ export const forkMachine = async (
 ): Promise<void> => {
   const doing = checkpoint === null ? `forking ${id}` : `forking ${id} from ${checkpoint}`
   const machine = await lookAndConnect(context, id, doing, [
-    diskCommand(context, id),
+    ...diskCommands(context, id),
     ...poolCommands(context.settings),
     ...sourceCommands(id),
     ['list', '--all', '--name'],

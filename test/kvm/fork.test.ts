@@ -43,30 +43,18 @@ const ready = (vmId: string) => waitForGuest({ run, home }, provider, vmId, { de
 const fork = (id: string, checkpoint: string | null, targets: readonly ForkTarget[]) =>
   provider.fork?.(id, checkpoint, targets)
 
-/** Gives a machine that never ran the one kind of checkpoints or the other. */
-const setKind = async (vmId: string, kind: 'layers' | 'snapshots'): Promise<void> => {
+/** As an earlier version made it: with its checkpoints as snapshots in its disk. It is off. */
+const makeOlder = async (vmId: string): Promise<void> => {
   const mark = (await virsh('metadata', vmId, 'urn:agent-swarm:1')).replace(/ checkpoints=["'][^"']*["']/, '')
-  const text = kind === 'layers' ? mark.replace(/\/>/, ' checkpoints="external"/>') : mark
   await succeed(
-    program('virsh', ['-q', 'metadata', vmId, 'urn:agent-swarm:1', '--key', 'as', '--set', text, '--config']),
+    program('virsh', ['-q', 'metadata', vmId, 'urn:agent-swarm:1', '--key', 'as', '--set', mark, '--config']),
   )
 }
-/** A checkpoint with memory in layers: a frozen layer, its memory, and the marker that names it. */
-const freeze = async (vmId: string, name: string): Promise<void> => {
-  const [, active = ''] = (await virsh('domblklist', vmId)).match(/vda\s+(\S+)/) ?? []
-  const pool = dirname(active)
-  const number = Number(active.match(/\.(\d+)\.qcow2$/)?.[1] ?? 0)
-  const memory = `file=${pool}/${vmId}.${number}.memory,snapshot=external`
-  const disk = `vda,snapshot=external,file=${pool}/${vmId}.${number + 1}.qcow2`
-  const words = ['--no-metadata', '--atomic', '--memspec', memory, '--diskspec', disk, '--diskspec', 'sda,snapshot=no']
-  await succeed(program('virsh', ['-q', 'snapshot-create-as', vmId, ...words]))
-  await succeed(program('virsh', ['-q', 'vol-create-as', 'agent-swarm', `${vmId}.${number}.${name}.checkpoint`, '0']))
-  await virsh('pool-refresh', 'agent-swarm')
-}
-const removeLayers = async (vmId: string): Promise<void> => {
-  const names = (await virsh('vol-list', 'agent-swarm')).match(new RegExp(`${vmId}\\.\\S+`, 'g')) ?? []
-  for (const name of new Set(names.filter(each => !each.includes('/')))) await virsh('vol-delete', name, 'agent-swarm')
-}
+const volumesOfMachines = async (): Promise<string[]> =>
+  (await virsh('vol-list', 'agent-swarm')).split('\n').flatMap(line => {
+    const [name = ''] = line.trim().split(/\s+/)
+    return made.some(vmId => name.startsWith(`${vmId}.`)) ? name : []
+  })
 const macOf = async (vmId: string) => (await virsh('dumpxml', vmId)).match(/<mac address='([^']*)'/)?.[1] ?? ''
 const states = async () => new Map((await provider.listVms()).map(vm => [vm.vmId, vm]))
 
@@ -125,7 +113,6 @@ beforeAll(async () => {
   const [publicKey, hostKey] = [await loginKey(run, home), await pinnedHostKey(run, home, SOURCE)]
   const size = { cpus: 1, memoryMiB: 768, diskGiB: 6 }
   await provider.createVm('FORK-1', BASE, { vmId: SOURCE, ...size, publicKey, hostKey })
-  await setKind(SOURCE, 'layers')
   await provider.startVm(SOURCE)
   await ready(SOURCE)
   const gateway = (await virsh('net-dumpxml', 'agent-swarm')).match(/<ip address='([^']*)'/)?.[1] ?? ''
@@ -134,10 +121,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   sniffer.kill('SIGKILL')
-  for (const vmId of made) {
-    await provider.deleteVm(vmId)
-    await removeLayers(vmId)
-  }
+  for (const vmId of made) await provider.deleteVm(vmId)
   rmSync(folder, { recursive: true })
 })
 
@@ -222,20 +206,20 @@ test('a suspended machine stands still and goes on, and its forks run', async ()
 })
 
 test('a fork that fails leaves nothing, and the source runs on', async () => {
-  const before = (await virsh('vol-list', 'agent-swarm')).split('\n').length
   const [good, bad] = [await target(null), await target(null)]
   // Not a key: the guest refuses the whole script.
   await expect(fork(SOURCE, null, [good, { ...bad, publicKey: 'two\nlines' }])).rejects.toThrow('more than one line')
   const listed = await states()
   expect([good, bad].filter(({ vmId }) => listed.has(vmId))).toEqual([])
-  // The layer that was begun stays.
-  expect((await virsh('vol-list', 'agent-swarm')).split('\n').length).toBe(before + 1)
+  const left = await volumesOfMachines()
+  expect([good, bad].filter(({ vmId }) => left.some(name => name.startsWith(vmId)))).toEqual([])
+  expect(left.filter(name => name.endsWith('.memory'))).toEqual([])
   expect(await inside(SOURCE, ASK)).toBe(NONCE)
 })
 
 test('a checkpoint is forked while its source is stopped, and nothing has the MAC of the source', async () => {
   await inside(SOURCE, 'echo checkpoint >moment; sync')
-  await freeze(SOURCE, 'before')
+  await provider.checkpoint(SOURCE, 'before')
   await inside(SOURCE, 'echo later >moment; sync')
   const [mac, of] = [await macOf(SOURCE), await target('FORK-1')]
   await provider.stopVm(SOURCE)
@@ -277,7 +261,7 @@ test('a machine with snapshots in its disk is forked by its disk, at the snapsho
   made.push(id)
   const [publicKey, hostKey] = [await loginKey(run, home), await pinnedHostKey(run, home, id)]
   await provider.createVm('FORK-3', BASE, { vmId: id, cpus: 1, memoryMiB: 768, diskGiB: 6, publicKey, hostKey })
-  await setKind(id, 'snapshots')
+  await makeOlder(id)
   const [, disk = ''] = (await virsh('domblklist', id)).match(/vda\s+(\S+)/) ?? []
   const write = (pattern: string) => succeed(program('qemu-io', ['-c', `write -P ${pattern} 5G 64k`, disk]))
   await write('0x11')
@@ -302,4 +286,13 @@ test('a machine with snapshots in its disk is forked by its disk, at the snapsho
     expect(info.snapshots ?? []).toEqual([])
   }
   await expect(fork(id, 'never', [old])).rejects.toMatchObject({ failure: { kind: 'no-such-checkpoint' } })
+})
+
+test('layers that forks stand on outlive the source, and nothing is left when the last fork is deleted', async () => {
+  await provider.deleteVm(SOURCE)
+  const [vmId = ''] = ports.keys()
+  expect(await inside(vmId, 'cat moment')).toBe(vmId)
+  expect((await volumesOfMachines()).some(name => name.startsWith(`${SOURCE}.`))).toBe(true)
+  for (const each of made) await provider.deleteVm(each)
+  expect(await volumesOfMachines()).toEqual([])
 })

@@ -65,12 +65,7 @@ test.for<[string, Answer[], string | null, object]>([
   ],
   [
     'a machine whose memory does not fit',
-    [
-      RUNNING,
-      LAYERS,
-      pool(100),
-      { to: 'dumpxml', stdout: `<disk type='file'><source file='/pool/${VM}.qcow2'/><target dev='vda'/></disk>` },
-    ],
+    [RUNNING, LAYERS, pool(100), { to: 'domblklist', stdout: ` vda   /pool/${VM}.qcow2` }],
     null,
     { kind: 'disk-full', message: expect.stringMatching(/^forking as-a-1-0000000a: it needs about \d+ MiB, but/) },
   ],
