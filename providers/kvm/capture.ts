@@ -92,22 +92,22 @@ const capacityIn = (text: string): number => Number(text.match(/^Capacity:\s+(\d
 /** A new layer `layer` on top of layer `on`. */
 export const makeLayer = async (
   context: Context,
-  wanted: { id: string; layer: number; on: number; folder: string },
+  wanted: { id: string; layer: number; on: number; folder: string; doing: string },
 ): Promise<void> => {
   const { virsh, settings } = context
   const below = layerVolume(wanted.id, wanted.on)
   const bytes = capacityIn(await virsh.run(['vol-info', '--pool', settings.kvmPool, below, '--bytes']))
   const text = overlayXml(layerVolume(wanted.id, wanted.layer), bytes, `${wanted.folder}/${below}`)
-  await withFile(context, text, file => virsh.run(['vol-create', settings.kvmPool, file]))
+  await withFile(context, text, file => virsh.run(['vol-create', settings.kvmPool, file], { doing: wanted.doing }))
 }
 
 /**
  * The definition first: a memory that libvirt saved then goes on with the frozen layer if we die in between, and the new layer on
  * top of it, which is empty, is used after that.
  */
-const captureOff = async ({ context, id, machine, layer, next, folder }: Request): Promise<Capture> => {
+const captureOff = async ({ context, id, doing, machine, layer, next, folder }: Request): Promise<Capture> => {
   const { virsh, settings } = context
-  await makeLayer(context, { id, layer: next, on: layer, folder })
+  await makeLayer(context, { id, layer: next, on: layer, folder, doing })
   const path = `${folder}/${layerVolume(id, next)}`
   const definition = await virsh.run(['dumpxml', id, '--inactive', '--security-info'])
   await withFile(context, withDisk(definition, path), file => virsh.run(['define', file]))

@@ -146,7 +146,7 @@ export const restoreExternal = async (
   requireLayer(pool, id, layer, doing)
   const { next, memories } = layersIn(pool.volumes, id)
   try {
-    await makeLayer(context, { id, layer: next, on: layer, folder }).catch(withFreeSpace(context))
+    await makeLayer(context, { id, layer: next, on: layer, folder, doing }).catch(withFreeSpace(context))
     const memory = cold || !memories.includes(layer) ? null : `${folder}/${memoryVolume(id, layer)}`
     const restore: Restore = { context, id, doing, machine, memory, disk: `${folder}/${layerVolume(id, next)}` }
     const { definition, former } = await exchange(restore)

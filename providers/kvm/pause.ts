@@ -9,7 +9,7 @@ const DEADLINE_MS = 10 * 60_000
 /** The event of the end may come after the answer to the command. */
 const LATE_MS = 2_000
 /** Longer, nobody waits for a virsh to connect. */
-const READY_MS = 5_000
+const READY_MS = 20_000
 /** Between two questions. Each takes libvirt and QEMU about as long. */
 const ASK_MS = 2
 
@@ -54,8 +54,9 @@ export const watchPause = ({ virsh }: Pick<Context, 'virsh'>, id: string): Pause
   return {
     isReady: Promise.race([ready.promise, delay(READY_MS, undefined, { ref: false })]),
     end: async () => {
+      const late = delay(LATE_MS, undefined, { signal: ending.signal }).catch(() => undefined)
       try {
-        return await Promise.race([pause, delay(LATE_MS, undefined, { signal: ending.signal })])
+        return await Promise.race([pause, late])
       } finally {
         ending.abort()
       }

@@ -50,6 +50,7 @@ test('a checkpoint of a running machine freezes its layer, and tells how long th
   const made = await provider.checkpoint(id, 'one')
   expect(made.sizeBytes).toBeGreaterThan(0)
   expect(made.livePauseMs).toBeGreaterThan(0)
+  console.log(`it stood still for ${made.livePauseMs} ms`)
   expect(await volumes()).toEqual(['0.memory', '0.one.checkpoint', '1.qcow2', 'qcow2'])
   expect([await disk(), await disk('--inactive')]).toEqual(['1.qcow2', '1.qcow2'])
   expect(await listed()).toMatchObject({ status: 'running' })
@@ -124,6 +125,9 @@ test('what a checkpoint left whose process died is ended: the guest runs, QEMU s
   expect(await listed()).not.toHaveProperty('paused')
   expect(notes()).toEqual([])
   const canBeLive = (await setCapability(true)).includes('"return"')
+  const findings = (await provider.diagnose?.(new AbortController().signal)) ?? []
+  expect(findings.some(({ text }) => text.startsWith('checkpoints of running machines are live'))).toBe(canBeLive)
+  console.log(canBeLive ? 'checkpoints are live here' : 'checkpoints cannot be live here')
   for (const end of [() => provider.listVms(), () => provider.settle?.(), () => provider.save?.(id)]) {
     await setCapability(true)
     expect(await capability()).toContain(`"state":${canBeLive}`)

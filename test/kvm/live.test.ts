@@ -60,7 +60,15 @@ const checkpoint = async (name: string): Promise<{ summary: string; pauseMs?: nu
 beforeAll(async () => {
   await ensureBase()
   await succeed(swarm('create', TICKET))
-  await inside(TICKET, `${inBackground(COUNTER)} ${inBackground(WRITER)} sleep 3; cat /dev/shm/now`)
+  await inside(TICKET, `${inBackground(COUNTER)} ${inBackground(WRITER)} true`)
+  // Python takes a while to begin in an emulated guest.
+  await until(
+    'the writers',
+    async () => (await rows().catch(() => ({ count: 0 }))).count > 0 && (await now()).count > 0,
+    {
+      within: 300_000,
+    },
+  )
 })
 afterAll(() => swarm('delete', TICKET, '--force'))
 

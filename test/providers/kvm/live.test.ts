@@ -3,7 +3,9 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { watchPause } from '../../../providers/kvm/pause.ts'
 import { openTalk } from '../../../providers/kvm/talk.ts'
+import type { Virsh } from '../../../providers/kvm/virsh.ts'
 import { openRun } from '../../../src/exec.ts'
 import { type Answer, domains, failureOf, fakeKvm, mark, pool, RUNNING, state, VM } from './fake-virsh.ts'
 
@@ -126,6 +128,12 @@ test('a capability that stays on is an error with the way on, and the note stays
   rmSync(noteFile())
   for (const call of [() => provider.save?.(VM), () => provider.settle?.()])
     expect((await failureOf(call())).message).toContain('so that the next save of its memory would be wrong')
+})
+
+test('a pause whose events were not seen is unknown, however often it is asked for', async () => {
+  const never = () => new Promise<never>(() => {})
+  const watch = watchPause({ virsh: { talk: never } as unknown as Virsh }, VM)
+  expect([await watch.end(), await watch.end()]).toEqual([undefined, undefined])
 })
 
 test('a program that is talked to gets each command as soon as it is said, and its lines are read in order', async () => {
