@@ -1,13 +1,13 @@
 import { ticketOfPullRequest } from '../src/branches.ts'
 import { commandLines, possibleCommands } from './command-lines.ts'
 import { refuseAll, runCommands } from './commands.ts'
-import { type Handler, ignored } from './handler.ts'
+import { type Handler, ignored, keyWith } from './handler.ts'
 import { mayCommand } from './who-may.ts'
 
 /** Runs the commands of a comment on a pull request, for people who have write access at this moment. */
 export const comment: Handler<'comment'> = (
   event,
-  { permission, isColleague, lines: read, teams, now, allowed, since, newMachine },
+  { permission, isColleague, lines: read, teams, now, allowed, since, newMachine, attempt = null },
   rules,
 ) => {
   const possible = possibleCommands(event.body)
@@ -22,11 +22,12 @@ export const comment: Handler<'comment'> = (
   if (lines.length === 0) return ignored('no command in the comment')
   if (!may) return { ...refuseAll(lines, by, reason), isShown: true }
   if (now === null) return ignored('the pull request does not exist any more')
+  const ticket = ticketOfPullRequest(now, rules)
   return runCommands(lines, {
     who,
     by,
     replyTo: line => ({ ...event.pullRequest, commentId: event.commentId, line }),
-    ticket: ticketOfPullRequest(now, rules),
+    ticket: ticket === null ? null : keyWith(ticket, attempt),
     branch: now.branch,
     fork: now.fromFork ? { head: now.headSha.toLowerCase(), allowed } : null,
     since,

@@ -3,7 +3,7 @@
  * our own small types; src/bot makes them out of webhooks, polls and scheduled deliveries, so that every source ends in the same
  * handler.
  */
-import type { Ticket } from '../src/domain.ts'
+import { type EnvironmentKey, type Ticket, withTicket } from '../src/domain.ts'
 import type {
   Action,
   ActionKind,
@@ -106,9 +106,9 @@ export type SwarmEvent =
   | StatusEvent
   | MovedEvent
   /** A run of the ticket's agent has ended, as its runner reports it. */
-  | { kind: 'agent-ended'; ticket: Ticket; run: AgentReport }
+  | { kind: 'agent-ended'; ticket: EnvironmentKey; run: AgentReport }
   /** The git gateway let a push from the ticket's machine through. `agentOpens`: what the first push of its agent opens. */
-  | { kind: 'pushed'; ticket: Ticket; push: Push; agentOpens: AgentReport['pullRequest'] }
+  | { kind: 'pushed'; ticket: EnvironmentKey; push: Push; agentOpens: AgentReport['pullRequest'] }
   /** A review that asks for changes. */
   | {
       kind: 'review'
@@ -187,9 +187,13 @@ export type NewMachine = {
 /** What a handler needs to know beyond the event, read beforehand. `null` where the thing does not exist. */
 export type Facts = {
   /** `live`: its provider makes checkpoints without stopping the machine. */
+  /** `environment`: of the attempt whose branch it is, while that exists; else of the ticket. */
   push: { environment: Environment | null; live: boolean }
   'pull-request': {
+    /** Of the attempt whose branch it has, while that exists; else of the ticket. */
     environment: Environment | null
+    /** The attempts of the ticket. Absent: none. */
+    attempts?: readonly EnvironmentKey[]
     /** Read again just now; it wins over the event. */
     now: PullRequestNow | null
     /** An earlier event was already decided on this same state of the pull request. */
@@ -219,6 +223,8 @@ export type Facts = {
     /** The commenter's teams, among those that a rule for these commands names; null when they cannot be read. */
     teams: readonly string[] | null
     now: PullRequestNow | null
+    /** The attempt whose branch the pull request has, while that exists. Absent: none. */
+    attempt?: Pick<Environment, 'ticket'> | null
     /** The commit of a fork that somebody allowed. */
     allowed: string | null
     since: SinceCommand
@@ -269,8 +275,8 @@ export type Facts = {
   pushed: {
     /** GITHUB_REPOSITORIES lets the repository act. */
     isListed: boolean
-    /** The ticket that the branch names there, by its present key. */
-    named: Ticket | null
+    /** Whose branch it is there, by its present key. */
+    named: EnvironmentKey | null
     /** A pull request that the branch has, or had. */
     pullRequest: PullRequestRef | null
   }
@@ -436,6 +442,10 @@ export const act = (actions: Action[], more: Partial<Omit<ActDecision, 'verdict'
   ...more,
 })
 /** What the actions of one event have in common. */
+/** What an event is about: the attempt that its branch belongs to, whose environment was found, or else the ticket. */
+export const keyWith = (ticket: Ticket, environment: Pick<Environment, 'ticket'> | null): EnvironmentKey =>
+  environment === null ? ticket : withTicket(environment.ticket, ticket)
+
 export type ActionBase = Pick<Action, 'ticket' | 'by' | 'replyTo'>
 export const stop = (base: ActionBase, environment: Environment | null): Decision => {
   if (environment === null) return ignored(`${base.ticket} has no machine`)

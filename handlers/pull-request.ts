@@ -1,6 +1,6 @@
 import { isBranchOfBot, isBranchServed, ticketOfPullRequest } from '../src/branches.ts'
-import type { Ticket } from '../src/domain.ts'
-import type { Cause } from '../src/schema/action.ts'
+import { attemptOf, type Ticket, ticketOf } from '../src/domain.ts'
+import type { Action, Cause } from '../src/schema/action.ts'
 import {
   type ActionBase,
   type Announcement,
@@ -9,6 +9,7 @@ import {
   type Facts,
   type Handler,
   ignored,
+  keyWith,
   OF_A_BOT,
   overridden,
   type PullRequestEvent,
@@ -28,7 +29,7 @@ export const pullRequest: Handler<'pull-request'> = (event, facts, rules) => {
   if (ticket === null) return ignored('no ticket in the branch or the title')
   if (now === null) return ignored('the pull request does not exist any more')
   const by = { via: 'github', who: event.sender, cause: causes[now.state] } as const
-  const base: ActionBase = { ticket, by, replyTo: null }
+  const base: ActionBase = { ticket: keyWith(ticket, facts.environment), by, replyTo: null }
   const decision =
     now.state === 'open' ? whileOpen(event, facts, base) : whenEnded(event, facts, base, rules, now.state)
   return withMove(decision, moveOf(event, facts, rules, ticket))
@@ -79,9 +80,11 @@ const whileOpen = (
   return laterRequest !== null ? overridden(laterRequest) : act([{ kind: 'start', ...base }])
 }
 
+const inMinutes = (minutes: number) => `${minutes} ${minutes === 1 ? 'minute' : 'minutes'}`
+
 const whenEnded = (
   event: PullRequestEvent,
-  { environment, stateDecided, others, laterRequest, ticketRestarted }: Facts['pull-request'],
+  { environment, stateDecided, others, laterRequest, ticketRestarted, attempts = [] }: Facts['pull-request'],
   base: ActionBase,
   rules: Rules,
   state: 'closed' | 'merged',
@@ -91,10 +94,14 @@ const whenEnded = (
   if (!isEnd(event) && stateDecided) return nothingToDo(ticket)
   if (environment === null) return ignored(`${ticket} has no machine`)
   const [other] = others
-  if (other !== undefined) return ignored(`${ticket} has another open pull request, ${other.repo}#${other.number}`)
+  // A closed attempt alone stops: the others go on.
+  const isAttempt = attemptOf(ticket) !== null
+  if (other !== undefined && !(isAttempt && state === 'closed'))
+    return ignored(`${ticket} has another open pull request, ${other.repo}#${other.number}`)
   if (laterRequest !== null) return overridden(laterRequest)
   if (ticketRestarted) return ignored(`${ticket} was moved in progress after that`)
   const ending = rules[state]
+  if (isAttempt && state === 'merged') return mergedAttempt(event, base, rules)
   if (ending === 'stop') return stop(base, environment)
   if (ending === 'nothing') return ignored(`the pull request is ${state}; the rules require no action`)
   const { graceMinutes: minutes } = rules
@@ -104,7 +111,26 @@ const whenEnded = (
         ticket,
         minutes,
         event: { ...event, change: 'grace over' },
-        reason: `${ticket} will be deleted in ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}, unless somebody starts it`,
+        reason: `${ticket} will be deleted in ${inMinutes(minutes)}, unless somebody starts it`,
       }
-    : act([{ kind: 'delete', force: false, ...base }])
+    : act([ticket, ...attempts].map(key => ({ kind: 'delete', force: false, ...base, ticket: key })))
+}
+
+/** The attempt becomes the machine of its ticket first, and then what the rules say of a merge happens to that. */
+const mergedAttempt = (
+  event: PullRequestEvent,
+  base: ActionBase,
+  { merged, graceMinutes: minutes }: Rules,
+): Decision => {
+  const [ticket, attempt] = [ticketOf(base.ticket), attemptOf(base.ticket) ?? 0]
+  const promoted: Action = { kind: 'promote', ...base, ticket, attempt }
+  if (merged === 'nothing') return act([promoted])
+  if (merged === 'stop') return act([promoted, { kind: 'stop', ...base, ticket }])
+  return minutes > 0 && event.change !== 'grace over'
+    ? {
+        verdict: 'later',
+        ...{ ticket, minutes, event: { ...event, change: 'grace over' } },
+        reason: `${base.ticket} will be promoted, and ${ticket} deleted, in ${inMinutes(minutes)}, unless somebody starts it`,
+      }
+    : act([promoted, { kind: 'delete', force: false, ...base, ticket }])
 }

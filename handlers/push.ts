@@ -1,6 +1,6 @@
 import { isBranchOfBot, isBranchServed, ticketOfBranch } from '../src/branches.ts'
 import { pushCheckpoint } from '../src/domain.ts'
-import { act, type Handler, ignored, OF_A_BOT } from './handler.ts'
+import { act, type Handler, ignored, keyWith, OF_A_BOT } from './handler.ts'
 
 const BRANCH = 'refs/heads/'
 
@@ -14,14 +14,15 @@ export const push: Handler<'push'> = (event, { environment, live }, rules) => {
   const ticket = ticketOfBranch(branch, rules)
   if (ticket === null) return ignored('no ticket in the branch name')
   if (environment === null) return ignored(`${ticket} has no machine`)
+  const key = keyWith(ticket, environment)
   // The checkpoint of a machine that is being created waits in the queue; the runner decides by the state it finds then.
   if (environment.status !== 'running' && environment.status !== 'creating')
-    return ignored(`${ticket} is ${environment.status}`)
+    return ignored(`${key} is ${environment.status}`)
   if (!live) return ignored(`${environment.provider} cannot make a checkpoint without stopping the machine`)
   return act([
     {
       kind: 'checkpoint',
-      ticket,
+      ticket: key,
       name: pushCheckpoint(event.after),
       why: 'push',
       commit: event.after,

@@ -1,3 +1,4 @@
+import { ticketOf } from '../src/domain.ts'
 import { act, type Handler, ignored } from './handler.ts'
 
 /** The first push to a branch of the ticket opens a pull request: an agent's by its rules, a person's by `transitions`. */
@@ -10,6 +11,8 @@ export const pushed: Handler<'pushed'> = ({ ticket, push, agentOpens }, { isList
   // One that a person closed stays closed.
   if (pullRequest !== null) return ignored(`${repo}#${pullRequest.number} is about this branch`)
   return act([], {
-    announcements: [{ kind: 'open-pull-request', ticket, repo, branch, draft: opens === 'draft', byAgent }],
+    announcements: [
+      { kind: 'open-pull-request', ticket: ticketOf(ticket), repo, branch, draft: opens === 'draft', byAgent },
+    ],
   })
 }

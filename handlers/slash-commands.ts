@@ -1,10 +1,10 @@
 /** Every command of a comment: usage, help and meaning in one row. The documentation is made from this table. */
-import { parseCheckpointName, type Ticket } from '../src/domain.ts'
+import { attemptOf, type EnvironmentKey, MAX_FORKS, parseCheckpointName, ticketOf } from '../src/domain.ts'
 import { nearestCommand } from '../src/nearest.ts'
 import type { Action, ReplyTo, Requester } from '../src/schema/action.ts'
 
 /** What every action of a command line has in common. */
-type CommandBase = { ticket: Ticket; by: Requester; replyTo: ReplyTo; onlyAt?: string }
+type CommandBase = { ticket: EnvironmentKey; by: Requester; replyTo: ReplyTo; onlyAt?: string }
 /**
  * An action (`repo`: the repository that a create names); a commit of a fork to allow; the table of commands; or an answer that
  * needs none of these.
@@ -47,6 +47,21 @@ const named =
 const REPOSITORY = /^[A-Za-z0-9][A-Za-z0-9_-]{0,38}\/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}$/
 /** A full SHA-1 or SHA-256: somebody can make another commit that has the same short id. */
 const COMMIT = /^([0-9a-f]{40}|[0-9a-f]{64})$/
+
+/** `3`, `from NAME`, `3 from NAME`, or nothing. */
+const readFork: SlashCommand['interpret'] = (words, base) => {
+  const [first] = words
+  const hasCount = first !== undefined && first.toLowerCase() !== 'from'
+  const [word, name, ...more] = hasCount ? words.slice(1) : words
+  const isCount = !hasCount || /^[1-9]$/.test(first)
+  const from = name === undefined ? null : parseCheckpointName(name)
+  const isFrom = word === undefined || (word.toLowerCase() === 'from' && from !== null && more.length === 0)
+  return isCount && isFrom
+    ? { action: { kind: 'fork', ...base, count: hasCount ? Number(first) : 1, from } }
+    : {
+        answer: `Usage: \`/swarm fork [number] [from <checkpoint>]\`, with a number from 1 to ${MAX_FORKS}, for example \`/swarm fork 3\`.`,
+      }
+}
 
 export const slashCommands = {
   create: {
@@ -119,6 +134,27 @@ export const slashCommands = {
   restart: bare('restart', 'Stops the machine and starts it again. One that is stopped is started.', base => ({
     action: { kind: 'restart', ...base },
   })),
+  fork: {
+    usage: 'fork [number] [from <checkpoint>]',
+    summary:
+      'Makes attempts (one, or up to 9): machines that go on from the present state of this one, or from a checkpoint, each on a branch of its own that ends in `-attempt-1`.',
+    example: '/swarm fork 3 from before-refactor',
+    maxWords: 3,
+    interpret: readFork,
+  },
+  promote: {
+    usage: 'promote [number]',
+    summary:
+      'Makes the attempt of this number the machine of the ticket; on the pull request of an attempt, that one. The former machine and the other attempts are deleted; their unsaved work is saved first.',
+    example: '/swarm promote 2',
+    maxWords: 1,
+    interpret: ([word], base) => {
+      const attempt = word === undefined ? attemptOf(base.ticket) : /^[1-9][0-9]?$/.test(word) ? Number(word) : null
+      return attempt === null
+        ? { answer: 'Usage: `/swarm promote <number>`, for example `/swarm promote 2` for the attempt `~2`.' }
+        : { action: { kind: 'promote', ...base, ticket: ticketOf(base.ticket), attempt } }
+    },
+  },
   delete: {
     usage: 'delete [--force]',
     summary:

@@ -1,6 +1,6 @@
 /** Messages for the outbox, each with the key by which a newer one replaces it. */
 import type { Announcement, WhyNoMachine } from '../../handlers/handler.ts'
-import type { Ticket } from '../domain.ts'
+import { type EnvironmentKey, type Ticket, ticketOf } from '../domain.ts'
 import { type CommentRef, type PullRequestRef, threadOf } from '../schema/action.ts'
 import type { JiraNote, Message } from './port.ts'
 
@@ -28,20 +28,21 @@ export const outdatedReplyMessage = ({ repo, number, commentId }: PullRequestRef
   key: `outdated:${repo}:${commentId}`,
   body: { kind: 'outdated-reply', repo, number, commentId },
 })
-export const statusMessage = (ticket: Ticket): Message => ({
-  key: `status:${ticket}`,
-  body: { kind: 'status', ticket },
+/** It shows the ticket and its attempts together. */
+export const statusMessage = (key: EnvironmentKey): Message => ({
+  key: `status:${ticketOf(key)}`,
+  body: { kind: 'status', ticket: ticketOf(key) },
 })
-/** `about` names what it reports, so that it is reported once. */
-export const jiraNoteMessage = (ticket: Ticket, about: string, note: JiraNote): Message => ({
+/** `about` names what it reports, so that it is reported once. In Jira, an attempt is its ticket's. */
+export const jiraNoteMessage = (key: EnvironmentKey, about: string, note: JiraNote): Message => ({
   key: `jira:${about}`,
-  body: { kind: 'jira-note', ticket, about, note },
+  body: { kind: 'jira-note', ticket: ticketOf(key), about, note },
 })
 /** Names the comment about it. */
 export const waitingAbout = (action: string): string => `waiting:${action}`
-export const jiraWaitingMessage = (ticket: Ticket, action: string): Message => ({
+export const jiraWaitingMessage = (key: EnvironmentKey, action: string): Message => ({
   key: `jira-waiting:${action}`,
-  body: { kind: 'jira-waiting', ticket, action },
+  body: { kind: 'jira-waiting', ticket: ticketOf(key), action },
 })
 /** Once for each reason. */
 export const noMachineMessage = (ticket: Ticket, why: WhyNoMachine): Message =>

@@ -7,7 +7,7 @@
  * injected clock unless a comment says otherwise.
  */
 import type { Announcement, MoveNote, StatusCategory, WhyNoMachine } from '../../handlers/handler.ts'
-import type { ProviderName, Ticket } from '../domain.ts'
+import type { EnvironmentKey, ProviderName, Ticket } from '../domain.ts'
 import type { Action, ActionKind, AttemptProgress, CommentRef, PullRequestRef, Requester } from '../schema/action.ts'
 import type { MachineSize } from '../schema/basics.ts'
 import type { Environment, IdleReport, Interruption } from '../schema/environment.ts'
@@ -526,7 +526,9 @@ type Runners = {
   /** The one that was heard last first. */
   list(): Promise<KnownRunner[]>
   /** The ticket's environment as last reported, also when it is gone since. */
-  environment(ticket: Ticket): Promise<KnownEnvironment | null>
+  environment(ticket: EnvironmentKey): Promise<KnownEnvironment | null>
+  /** The ticket's attempts that are there, in order. */
+  attempts(ticket: Ticket): Promise<Environment[]>
   /** Tickets that have a machine. */
   withMachine(): Promise<Ticket[]>
   /**

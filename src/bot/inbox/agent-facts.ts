@@ -10,7 +10,7 @@ import {
 } from '../../../handlers/handler.ts'
 import { teamsInRules } from '../../../handlers/who-may.ts'
 import { ticketOfBranch } from '../../branches.ts'
-import type { Ticket } from '../../domain.ts'
+import { type Ticket, ticketOf } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import { githubFailure, type Octokit, parts, statusOf } from '../github/client.ts'
@@ -18,7 +18,7 @@ import { hasFailed } from '../github/events.ts'
 import { accessOf, teamsOf } from '../github/people.ts'
 import { nameOf, readPullRequest } from '../github/pull-request.ts'
 import { presentEnvironment } from '../present-environment.ts'
-import { presentTicket } from '../present-ticket.ts'
+import { keyOfBranch, presentTicket } from '../present-ticket.ts'
 import { type FactsContext, linkPullRequest } from './known.ts'
 
 /** Under these names a webhook and a poll pass the same thing on once. */
@@ -72,7 +72,8 @@ export const reviewFacts = async (
   }
   if (roundsOf(rules) === 0 || event.authorIsBot) return nothing
   // Anybody may review on a public repository: where no agent is, that costs no request.
-  const linked = (await store.pullRequests.get(pullRequest))?.ticket ?? null
+  const link = await store.pullRequests.get(pullRequest)
+  const linked = link === null ? null : await keyOfBranch(context, link.branch, link.ticket, rules)
   const known = linked === null ? null : await presentEnvironment(store, linked)
   const before = { ...nothing, ticket: linked, environment: known }
   if (linked === null || whyNotTold(linked, known) !== null) return before
@@ -81,7 +82,8 @@ export const reviewFacts = async (
   if (permission !== 'admin' && permission !== 'write') return { ...before, permission }
   const teams = await teamsOf(octokit, teamsInRules(['tell'], rules), author, clock())
   const now = await readPullRequest(octokit, pullRequest, clock())
-  const ticket = await linkPullRequest(context, pullRequest, now, rules)
+  const present = await linkPullRequest(context, pullRequest, now, rules)
+  const ticket = now === null ? present : await keyOfBranch(context, now.branch, present, rules)
   const environment = ticket === null ? null : await presentEnvironment(store, ticket)
   const told = ticket === null || environment === null ? 0 : await toldOf(context, ticket, environment)
   const comments = now?.state === 'open' && !now.fromFork ? await commentsOf(octokit, event, clock()) : []
@@ -145,7 +147,8 @@ export const checksFacts = async (
   }
   const { branch } = event
   if (roundsOf(rules) === 0 || branch === null) return nothing
-  const ticket = await presentTicket(context, ticketOfBranch(branch, rules), rules)
+  const named = await presentTicket(context, ticketOfBranch(branch, rules), rules)
+  const ticket = await keyOfBranch(context, branch, named, rules)
   const environment = ticket === null ? null : await presentEnvironment(store, ticket)
   const before = { ...nothing, ticket, environment }
   if (ticket === null || environment === null || whyNotTold(ticket, environment) !== null) return before
@@ -155,7 +158,7 @@ export const checksFacts = async (
     ...before,
     isHead,
     failed: isHead ? await failedChecks(octokit, event, clock()) : [],
-    pullRequest: await openOn(context, ticket, event),
+    pullRequest: await openOn(context, ticketOf(ticket), event),
     told: await toldOf(context, ticket, environment),
   }
 }

@@ -10,6 +10,7 @@ import {
 } from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
 import { ownerOf } from '../../config/serving.ts'
+import { ticketOf, withTicket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import { jiraLinkMessage, statusMessage } from '../../store/messages.ts'
@@ -83,7 +84,7 @@ const decideComment = async (
     branch: state === 'open' && !fromFork ? branchOrNull(branch) : null,
     fromFork,
   }
-  const newMachine = await newMachineFacts(context, { ticket: create.ticket, rules, here, askUntil })
+  const newMachine = await newMachineFacts(context, { ticket: ticketOf(create.ticket), rules, here, askUntil })
   return handlers.comment(event, { ...facts, newMachine }, rules)
 }
 
@@ -91,22 +92,27 @@ const decideComment = async (
 const presentDecision = async (context: GitHubContext, decision: Decision, rules: Rules): Promise<Decision> => {
   if (decision.verdict !== 'act' && decision.verdict !== 'later') return decision
   // A delivery of GitHub is about one ticket.
-  const named =
+  const about =
     decision.verdict === 'later'
       ? decision.ticket
       : ([...decision.actions, ...decision.granted, ...decision.refusals, ...decision.announcements].find(
           ({ ticket }) => ticket !== null,
         )?.ticket ?? null)
+  const named = about === null ? null : ticketOf(about)
   const present = await presentTicket(context, named, rules)
   if (named === null || named === present) return decision
   if (present === null) return ignored(`${named} was moved to a project that is not served here`)
   const announcements = decision.announcements?.map(announcement => ({ ...announcement, ticket: present })) ?? []
   if (decision.verdict === 'later') return { ...decision, ticket: present, announcements }
   const judged = <Judged extends { ticket: string | null }>(all: Judged[]) =>
-    all.map(judgement => (judgement.ticket === named ? { ...judgement, ticket: present } : judgement))
+    all.map(judgement =>
+      judgement.ticket === null || ticketOf(judgement.ticket) !== named
+        ? judgement
+        : { ...judgement, ticket: withTicket(judgement.ticket, present) },
+    )
   return {
     ...decision,
-    actions: decision.actions.map(action => ({ ...action, ticket: present })),
+    actions: decision.actions.map(action => ({ ...action, ticket: withTicket(action.ticket, present) })),
     announcements,
     ...{ granted: judged(decision.granted), refusals: judged(decision.refusals) },
   }

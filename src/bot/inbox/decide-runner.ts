@@ -3,19 +3,20 @@ import * as v from 'valibot'
 import type { Decision, EventOf, Facts, Rules } from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
 import { ticketOfBranch } from '../../branches.ts'
-import { ticket } from '../../schema/basics.ts'
+import { ticketOf } from '../../domain.ts'
+import { environmentKey } from '../../schema/basics.ts'
 import { agentReport, push } from '../../schema/environment.ts'
 import { PUSHED, type Settlement, type StoredDelivery } from '../../store/port.ts'
-import { presentTicket } from '../present-ticket.ts'
+import { keyOfBranch, presentTicket } from '../present-ticket.ts'
 import type { GitHubContext } from './decide-github.ts'
 import { ignoredSettlement, settlementOf } from './settlement.ts'
 
-const endedBody = v.object({ ticket, run: agentReport })
+const endedBody = v.object({ ticket: environmentKey, run: agentReport })
 const reportTimes = v.object({
   push: v.optional(v.object({ at: v.optional(v.string()) })),
   run: v.optional(v.object({ endedAt: v.nullish(v.string()) })),
 })
-const pushedBody = v.object({ ticket, push, agentOpens: agentReport.entries.pullRequest })
+const pushedBody = v.object({ ticket: environmentKey, push, agentOpens: agentReport.entries.pullRequest })
 
 const pushedFacts = async (
   context: GitHubContext,
@@ -23,12 +24,13 @@ const pushedFacts = async (
   rules: Rules,
 ): Promise<Facts['pushed']> => {
   const { store, isListed } = context
-  const known = (await store.pullRequests.ofTicket(ticket)).find(
+  const named = ticketOfBranch(branch, rules)
+  const known = (await store.pullRequests.ofTicket(ticketOf(ticket))).find(
     candidate => candidate.repo === repo && candidate.branch === branch,
   )
   return {
     isListed: await isListed(repo),
-    named: await presentTicket(context, ticketOfBranch(branch, rules), rules),
+    named: await keyOfBranch(context, branch, await presentTicket(context, named, rules), rules),
     pullRequest: known === undefined ? null : { repo, number: known.number },
   }
 }

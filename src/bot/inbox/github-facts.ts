@@ -8,14 +8,14 @@ import type { EventOf, Facts, PullRequestNow, Rules } from '../../../handlers/ha
 import { readCommand } from '../../../handlers/slash-commands.ts'
 import { teamsInRules } from '../../../handlers/who-may.ts'
 import { ticketOfBranch } from '../../branches.ts'
-import type { Ticket } from '../../domain.ts'
+import { attemptOf, type Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { Octokit } from '../github/client.ts'
 import { accessOf, teamsOf } from '../github/people.ts'
 import { isBehind, nameOf, openPullRequests, readPullRequest } from '../github/pull-request.ts'
 import { presentEnvironment } from '../present-environment.ts'
-import { presentTicket, ticketOf } from '../present-ticket.ts'
+import { keyOfBranch, presentTicket, ticketOf } from '../present-ticket.ts'
 import {
   expectedEnvironment,
   type FactsContext,
@@ -32,8 +32,9 @@ export const pushFacts = async (
   event: EventOf<'push'>,
   rules: Rules,
 ): Promise<Facts['push']> => {
-  const named = ticketOfBranch(event.ref.replace(/^refs\/heads\//, ''), rules)
-  const ticket = await presentTicket(context, named, rules)
+  const branch = event.ref.replace(/^refs\/heads\//, '')
+  const named = ticketOfBranch(branch, rules)
+  const ticket = await keyOfBranch(context, branch, await presentTicket(context, named, rules), rules)
   const environment = ticket === null ? null : await presentEnvironment(context.store, ticket)
   if (ticket === null || environment === null) return { environment: null, live: false }
   const known = await context.store.runners.environment(ticket)
@@ -121,8 +122,11 @@ export const pullRequestFacts = async (
       : []
   if (ticket !== null && now?.state === 'merged' && !now.fromFork && others.length === 0)
     await store.tickets.ended(ticket, now.closedAt ?? clock())
+  const { branch } = now ?? event
+  const key = await keyOfBranch(context, branch, ticket, rules)
   return {
-    environment: ticket === null ? null : await expectedEnvironment(context, ticket),
+    environment: key === null ? null : await expectedEnvironment(context, key),
+    attempts: ticket === null ? [] : (await store.runners.attempts(ticket)).map(each => each.ticket),
     now,
     readyDecided: before?.ready ?? before?.decided?.state === 'open',
     hadMachine: ticket !== null && (await store.runners.environment(ticket)) !== null,
@@ -163,9 +167,11 @@ export const commentFacts = async (
   const now = await readPullRequest(octokit, pullRequest, clock())
   if (now === null && clock() < askUntil) askAgain(pullRequest, 'somebody commented there', now)
   const ticket = await linkPullRequest(context, pullRequest, now, rules)
+  const key = now === null ? null : await keyOfBranch(context, now.branch, ticket, rules)
   return {
     permission,
     lines,
+    attempt: key === null || attemptOf(key) === null ? null : { ticket: key },
     teams: await teamsOf(octokit, teamsInRules(names, rules), author, clock()),
     now,
     allowed: await store.pullRequests.allowedCommit(pullRequest),

@@ -1,6 +1,6 @@
 /** What the bot knows of tickets and pull requests, as handlers need it. */
 import type { LaterRequest, PullRequestNow, Rules, SinceCommand } from '../../../handlers/handler.ts'
-import type { Ticket } from '../../domain.ts'
+import type { EnvironmentKey, Ticket } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { Store } from '../../store/port.ts'
@@ -42,7 +42,10 @@ const plannedEnvironment = (ticket: Ticket, now: string): Environment => ({
  * The environment that the ticket will have when its queued actions are done. An event that comes after a queued create, stop
  * or delete is decided as if that had happened, because its own action comes after it too.
  */
-export const expectedEnvironment = async (context: FactsContext, ticket: Ticket): Promise<Environment | null> => {
+export const expectedEnvironment = async (
+  context: FactsContext,
+  ticket: EnvironmentKey,
+): Promise<Environment | null> => {
   let expected = await presentEnvironment(context.store, ticket)
   const { queue } = context.store
   const active = await queue.list({ ticket, state: 'active' })

@@ -3,7 +3,7 @@ import { isTicket } from '../../domain.ts'
 import type { Store } from '../../store/port.ts'
 
 const SHAPES: readonly [shape: RegExp, name: (...parts: string[]) => string][] = [
-  [/^(?:jira|clock|runner):([A-Z][A-Z0-9_]*-\d+)$/, (ticket = '') => ticket],
+  [/^(?:jira|clock|runner):([A-Z][A-Z0-9_]*-\d+(?:~\d+)?)$/, (ticket = '') => ticket],
   [/^github:([^:]+):pr:(\d+)$/, (repo, number) => `${repo}#${number}`],
   [/^github:([^:]+):ref:refs\/(?:heads|tags)\/(.+)$/, (repo, name) => `${repo} ${name}`],
 ]

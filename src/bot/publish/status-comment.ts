@@ -29,6 +29,8 @@ import {
 export type StatusView = {
   ticket: Ticket
   known: KnownEnvironment
+  /** Machines that were forked for the ticket. */
+  attempts: readonly Pick<Environment, 'ticket' | 'status' | 'vmId' | 'project'>[]
   /** The runner that has it; null when it is unknown. */
   runner: Pick<KnownRunner, 'host' | 'seenAt' | 'connected'> | null
   /** The last requests that were done, failed or refused; newest first. */
@@ -86,6 +88,15 @@ const idleLine = (ticket: Ticket, idle: IdleReport): Line =>
     : line`asleep${own(idle.at === null ? '' : ` since ${moment(idle.at)}`)}: ${idleSleep(idle.state)}`
 
 type Row = [name: string, value: Line]
+const attemptLine = ({ ticket, status, vmId, project }: StatusView['attempts'][number]): Line => {
+  const branch = project?.branch == null ? [] : line`, branch ${code(project.branch)}`
+  return line`${own(ticket)}: ${own(status)}, machine ${code(vmId)}${branch}`
+}
+const attemptBlocks = (attempts: StatusView['attempts']): Block[] =>
+  attempts.length === 0
+    ? []
+    : [{ line: own('Attempts (`/swarm promote` keeps one):') }, { list: attempts.map(attemptLine) }]
+
 const rows = ({ ticket, known: { environment }, runner, links }: StatusView, times: TimeTexts): Row[] => {
   const { at } = times
   const { status, vmId, createdAt, createdBy, baseImage, unsavedWork, observedAt, project, agent, paused } = environment
@@ -121,7 +132,7 @@ const rows = ({ ticket, known: { environment }, runner, links }: StatusView, tim
 }
 
 const existing = (view: StatusView, times: TimeTexts): Block[] => {
-  const { ticket, known, runner, history, deleteAt, waiting, links, skippedMoves, fileProblems } = view
+  const { ticket, known, attempts, runner, history, deleteAt, waiting, links, skippedMoves, fileProblems } = view
   const { environment } = known
   const away: Block[] =
     runner === null || runner.connected
@@ -142,6 +153,7 @@ const existing = (view: StatusView, times: TimeTexts): Block[] => {
     { heading: own(`${ticket}: ${environment.status}`) },
     { table: [[[], []], ...rows(view, times).map(([name, value]) => [own(name), value])] },
     ...away,
+    ...attemptBlocks(attempts),
     ...waitingBlocks(waiting),
     ...graceBlocks(deleteAt),
     ...skippedMoves.map(reason => ({ line: line`The ticket was not moved in Jira: ${reason}.` })),
@@ -158,7 +170,7 @@ const rescuedBlocks = ([last]: readonly Request[], host: string | null): Block[]
   return [{ line: line`Rescued before the delete, ${runnersHost(host)}: ${outcome.rescued}. ${own(RESTORE_RESCUED)}` }]
 }
 const gone = (
-  { ticket, runner, history, waiting, known: { runnerForgotten } }: StatusView,
+  { ticket, runner, history, waiting, attempts, known: { runnerForgotten } }: StatusView,
   { vmId, provider }: Environment,
   goneAt: number,
 ): Block[] => [
@@ -168,6 +180,7 @@ const gone = (
       ? line`The machine ${code(vmId)} (${own(providerName(provider))}) is out of reach as of ${own(moment(goneAt))}: an operator forgot its runner, which is gone for good. ${code('/swarm create')} makes a new one.`
       : line`The machine ${code(vmId)} (${own(providerName(provider))}), its disk and its checkpoints no longer exist as of ${own(moment(goneAt))}.`,
   },
+  ...attemptBlocks(attempts),
   ...rescuedBlocks(history, runner?.host ?? null),
   ...waitingBlocks(waiting),
   ...historyBlocks(history),

@@ -70,6 +70,7 @@ export const statusOfTicket = async (
   const text = statusComment({
     ticket,
     known,
+    attempts: await store.runners.attempts(ticket),
     runner: runners.find(({ id }) => id === known.runnerId) ?? null,
     history: await store.requests.history(ticket, HISTORY_LENGTH),
     deleteAt: await store.inbox.scheduledAt(ticket),

@@ -1,5 +1,5 @@
 /** Environments as the runners report them. One that is gone stays until its ticket has another. */
-import type { Ticket } from '../../domain.ts'
+import { attemptOf, type Ticket } from '../../domain.ts'
 import type { Environment } from '../../schema/environment.ts'
 import { jiraNoteMessage } from '../messages.ts'
 import type { IdleNote, JiraNote, KnownEnvironment, Message } from '../port.ts'
@@ -69,7 +69,8 @@ const interruptionNews = (
 /** What people read in Jira of a machine to which something happened that nobody asked for. */
 const newsOf = (before: Environment | null, environment: Environment): Message[] => {
   const { ticket, vmId, provider, status, paused, observedAt, idle, ending } = environment
-  if (before?.vmId !== vmId) return []
+  // What becomes of an attempt, its ticket's status shows.
+  if (before?.vmId !== vmId || attemptOf(ticket) !== null) return []
   const isLost = status === 'lost' && before.status !== 'lost'
   const reason = before.paused == null ? (paused ?? null) : null
   // The report of an action does not say that it is still paused.
@@ -129,7 +130,8 @@ const setGone = (sql: Sql, ticket: Ticket): boolean =>
 export const environmentGone = (sql: Sql, ticket: Ticket): boolean => {
   const endedAt = knownEnvironment(sql, ticket)?.heardAt ?? sql.clock()
   const isNews = setGone(sql, ticket)
-  if (isNews) {
+  // Its ticket has its own machine, and may get another one.
+  if (isNews && attemptOf(ticket) === null) {
     ticketEnded(sql, ticket, endedAt)
     decideAgain(sql, ticket, endedAt)
   }
@@ -143,5 +145,15 @@ export const environmentDeleted = (sql: Sql, ticket: Ticket, at: number): void =
     ...[sql.clock(), ticket],
   )
   setGone(sql, ticket)
-  ticketEnded(sql, ticket, at)
+  if (attemptOf(ticket) === null) ticketEnded(sql, ticket, at)
 }
+
+/** The ticket's attempts that are there, in order. */
+export const knownAttempts = (sql: Sql, ticket: Ticket): Environment[] =>
+  sql
+    .all<{ body: string }>(
+      `select body from environment where ticket > ?1 || '~' and ticket < ?1 || '~:' and gone_at is null
+       order by length(ticket), ticket`,
+      ticket,
+    )
+    .map(({ body }) => JSON.parse(body) as Environment)

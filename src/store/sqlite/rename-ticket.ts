@@ -1,5 +1,5 @@
 /** A Jira issue got a new key: everything that is known of its ticket goes along. */
-import type { Ticket } from '../../domain.ts'
+import { type EnvironmentKey, type Ticket, withTicket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { type CommentRef, threadOf } from '../../schema/action.ts'
 import { replyMessage, statusMessage } from '../messages.ts'
@@ -114,12 +114,29 @@ const makeWay = (sql: Sql, from: Ticket, to: Ticket): void => {
   for (const table of ['environment', 'pin', 'scheduled']) sql.run(`delete from ${table} where ticket = ?`, from)
 }
 
+/** Attempts go along with their ticket, with what is queued for them. Their runner tells when a number was taken. */
+const renameAttempts = (sql: Sql, from: Ticket, to: Ticket): void => {
+  const range = "ticket > ?1 || '~' and ticket < ?1 || '~:'"
+  const keys = sql.all<{ ticket: EnvironmentKey }>(
+    `select ticket from environment where ${range} union select ticket from action where ${range}
+     union select ticket from pin where ${range}`,
+    from,
+  )
+  for (const { ticket: key } of keys) {
+    const now = withTicket(key, to)
+    sql.run('delete from environment where ticket = ?', now)
+    renameRows(sql, key, now)
+    sql.run('update or replace pin set ticket = ? where ticket = ?', now, key)
+  }
+}
+
 export const renameTicket = (sql: Sql, from: Ticket, to: Ticket): void => {
   if (from === to) return
   makeWay(sql, from, to)
   const move = (table: string, column: string, which = 'true') =>
     sql.run(`update or replace ${table} set ${column} = ? where ${column} = ? and ${which}`, to, from)
   renameRows(sql, from, to)
+  renameAttempts(sql, from, to)
   renameThreads(sql, from, to)
   renameMessages(sql, from, to)
   mergeTickets(sql, from, to)

@@ -1,12 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { DAY_MS } from '../../clock.ts'
-import type { Ticket } from '../../domain.ts'
+import { attemptOf, type Ticket } from '../../domain.ts'
 import type { Action, ActionKind } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { HeartbeatRequest, ManualOperation, Offer } from '../../schema/runner-protocol.ts'
 import { jiraNoteMessage, statusMessage } from '../messages.ts'
 import { HEARTBEAT_CHUNK, isConnected, MAX_BROUGHT, type Store } from '../port.ts'
-import { environmentGone, knownEnvironment, recordEnvironment } from './environments.ts'
+import { environmentGone, knownAttempts, knownEnvironment, recordEnvironment } from './environments.ts'
 import { forgetRunner } from './forget-runner.ts'
 import { putMessages } from './outbox.ts'
 import { recordRequest } from './requests.ts'
@@ -49,7 +49,9 @@ export const bareAction = ({
 /** People read in Jira that somebody deleted the machine by hand, unless that is long ago. */
 const tellDelete = (sql: Sql, operation: ManualOperation, { id, at }: { id: string; at: number }): void => {
   const { ticket, by, force = false, outcome } = operation
-  if (outcome === undefined || sql.clock() - at > NEWS_MS) return
+  // An attempt that goes is news where its work was saved.
+  const isNews = attemptOf(ticket) === null || outcome?.rescued !== undefined
+  if (outcome === undefined || !isNews || sql.clock() - at > NEWS_MS) return
   const action = { kind: 'delete', ticket, by, at: operation.at, replyTo: null, force } as const
   const { rescued = null } = outcome
   putMessages(sql, [jiraNoteMessage(ticket, `deleted:${id}`, { kind: 'deleted', action, rescued })], null)
@@ -278,6 +280,7 @@ export const openRunners = (sql: Sql): Store['runners'] => ({
       offer: json<Offer>(offer),
     })),
   environment: async ticket => knownEnvironment(sql, ticket),
+  attempts: async ticket => knownAttempts(sql, ticket),
   withMachine: async () =>
     sql
       .all<{ ticket: Ticket }>(

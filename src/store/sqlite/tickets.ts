@@ -1,4 +1,4 @@
-import type { Ticket } from '../../domain.ts'
+import { type EnvironmentKey, type Ticket, ticketOf, withTicket } from '../../domain.ts'
 import type { KnownTicket, Store, TicketState } from '../port.ts'
 import { json, type Sql } from './sql.ts'
 
@@ -29,11 +29,14 @@ export const ticketEnded = (sql: Sql, ticket: Ticket, at: number): void => setLa
 export const ticketDecided = (sql: Sql, ticket: Ticket, state: TicketState): void =>
   sql.put('ticket', { ticket }, { decided: JSON.stringify(state) })
 
-export const currentTicket = (sql: Sql, ticket: Ticket): Ticket =>
-  sql.get<{ ticket: Ticket }>('select ticket from ticket_alias where alias = ?', ticket)?.ticket ?? ticket
+/** The key that an environment has now: attempts move with their ticket. */
+export const currentTicket = (sql: Sql, key: EnvironmentKey): EnvironmentKey => {
+  const moved = sql.get<{ ticket: Ticket }>('select ticket from ticket_alias where alias = ?', ticketOf(key))
+  return moved === undefined ? key : withTicket(key, moved.ticket)
+}
 
 /** For what a runner reports: one that has not moved the machine of a renamed ticket yet uses its former key. */
-export const withCurrentTicket = <T extends { ticket: Ticket }>(sql: Sql, item: T): T => ({
+export const withCurrentTicket = <T extends { ticket: EnvironmentKey }>(sql: Sql, item: T): T => ({
   ...item,
   ticket: currentTicket(sql, item.ticket),
 })

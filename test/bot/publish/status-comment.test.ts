@@ -13,12 +13,30 @@ const view = (more: Partial<StatusView> = {}): StatusView => ({
   history: [],
   deleteAt: null,
   waiting: null,
+  attempts: [],
   links: noLinks,
   skippedMoves: [],
   fileProblems: [],
   ...more,
 })
 const statusOf = (more: Partial<StatusView>) => markdownOf(statusComment(view(more)))
+test('the attempts of the ticket stand beside it', () => {
+  const project = {
+    ...{ repo: 'acme/shop', branch: 'DROP-1-x-attempt-2', path: '~/shop', ports: [] },
+    setup: null,
+    start: null,
+    problem: null,
+  }
+  const attempts = [
+    { ...environment(), ticket: 'DROP-1~1', vmId: 'as-drop-1-1-00000001', status: 'stopped' as const },
+    { ...environment(), ticket: 'DROP-1~2', vmId: 'as-drop-1-2-00000002', project },
+  ]
+  const text = statusOf({ attempts })
+  expect(text).toContain('Attempts (`/swarm promote` keeps one):')
+  expect(text).toContain('DROP-1~1: stopped, machine `as-drop-1-1-00000001`')
+  expect(text).toContain('DROP-1~2: running, machine `as-drop-1-2-00000002`, branch `DROP-1-x-attempt-2`')
+})
+
 const common = { ticket: 'DROP-1', by: dev, replyTo: null }
 const request = (endedAt: string, action: Action | null, outcome: Outcome | null): Request => ({
   ...{ id: endedAt, at: at(endedAt), by: dev, person: true, place: 'acme/shop#7', command: null, ticket: 'DROP-1' },

@@ -95,6 +95,22 @@ export const renameContract = (open: Open) => {
       ])
     })
 
+    test('takes its attempts along, with what is queued for them, and no attempt of another ticket', async () => {
+      const { store, decide, effects } = await full(open)
+      const keys = ['OLD-1', 'OLD-1~1', 'OLD-1~12', 'OLD-10~1']
+      await store.runners.heartbeat(heartbeatOf(keys.map(key => environmentOf(key))))
+      await decide({ actions: [queued('c', 'stop', 'OLD-1~12')] })
+      const attempts = async (ticket: string) => (await store.runners.attempts(ticket)).map(each => each.ticket)
+      expect(await attempts('OLD-1')).toEqual(['OLD-1~1', 'OLD-1~12'])
+      await effects(rename)
+      expect(await attempts('OLD-1')).toEqual([])
+      expect(await attempts('NEW-7')).toEqual(['NEW-7~1', 'NEW-7~12'])
+      expect(await attempts('OLD-10')).toEqual(['OLD-10~1'])
+      expect(await store.tickets.current('OLD-1~12')).toBe('NEW-7~12')
+      expect((await store.queue.get('c'))?.action).toMatchObject({ ticket: 'NEW-7~12' })
+      expect(await store.queue.pinnedTo('NEW-7~12')).toBe(await store.queue.pinnedTo('NEW-7'))
+    })
+
     test('takes along the messages that wait, also one that is being published', async () => {
       const { store, effects } = await full(open)
       const before = await store.outbox.due(9)
