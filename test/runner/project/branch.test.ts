@@ -2,7 +2,8 @@ import * as fc from 'fast-check'
 import { is } from 'valibot'
 import { describe, expect, test } from 'vitest'
 import { ticketOfBranch } from '../../../src/branches.ts'
-import { chooseBranch, newBranch } from '../../../src/runner/project/branch.ts'
+import { ownerOfBranch } from '../../../src/runner/git-gateway/policy.ts'
+import { attemptBranch, chooseBranch, newBranch } from '../../../src/runner/project/branch.ts'
 import { branchName } from '../../../src/schema/basics.ts'
 
 test.for([
@@ -32,6 +33,21 @@ test('any summary gives a short, valid branch of its ticket, always the same', (
       expect(newBranch('DROP-1', summary)).toBe(branch)
     }),
   ))
+
+test.for([
+  ['that of its source', 'DROP-1-login', null, 'DROP-1-login-attempt-2'],
+  ['that of another attempt', 'DROP-1-login-attempt-1', null, 'DROP-1-login-attempt-2'],
+  ['one that names the ticket later', 'feature/DROP-1-login', 'Fix the login', 'DROP-1-fix-the-login-attempt-2'],
+  ['the bare ticket', 'DROP-1', null, 'DROP-1-work-attempt-2'],
+  ['none', null, null, 'DROP-1-work-attempt-2'],
+  ['one of another ticket', 'DROP-10-x', null, 'DROP-1-work-attempt-2'],
+  ['one that is too long', `DROP-1-${'x'.repeat(243)}`, 'Login', 'DROP-1-login-attempt-2'],
+] as const)('the branch of an attempt: %s', ([, branch, summary, expected]) => {
+  const made = attemptBranch('DROP-1~2', { branch, summary })
+  expect(made).toBe(expected)
+  const owner = { projects: ['DROP'], attempts: ['DROP-1~2'], currentKey: (ticket: string) => ticket }
+  expect(ownerOfBranch(made, owner)).toBe('DROP-1~2')
+})
 
 describe('the branch of a ticket', () => {
   const choose = (remote: string[], wanted: string | null = null) =>

@@ -1,0 +1,68 @@
+/** The agents of attempts: a copy of the conversation, and what it is told first. */
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { NEW_PROGRESS } from '../../../src/registry/agents.ts'
+import type { AgentRow } from '../../../src/registry/registry.ts'
+import { attemptText } from '../../../src/runner/agent/prompt.ts'
+import { actions, openTestContext, type TestContext } from '../../support/context.ts'
+
+let it: TestContext
+beforeEach(async () => {
+  it = await openTestContext()
+  await it.do(actions.create('DROP-1'))
+})
+afterEach(() => it.close())
+
+const agent: AgentRow = {
+  ...{ use: 'claude', run: '0a1b2c3d', state: 'running', startedAt: null, endedAt: null, result: null, reason: null },
+  ...{ summary: null, turns: 3, tokens: 500, usd: 1, rounds: 1, pullRequest: 'draft', session: 'a-session' },
+  ...{ workedMs: 60_000, task: { summary: 'Login', description: '', acceptance: '' }, progress: NEW_PROGRESS },
+}
+
+test('it goes on in a copy of the session, as a run of its own, with what it was told last', async () => {
+  const { registry } = it.context
+  const message = {
+    text: 'Use the other table.',
+    by: { via: 'cli', who: 'dev' },
+    at: '2026-11-24T10:00:00.000Z',
+    round: null,
+  } as const
+  registry.nextRun('DROP-1', agent, [{ ...message, id: registry.addMessage('DROP-1', message) }])
+  await it.do(actions.fork('DROP-1', 2))
+  const [one, two] = [registry.agent('DROP-1~1'), registry.agent('DROP-1~2')]
+  for (const row of [one, two])
+    expect(row).toMatchObject({ state: 'wanted', session: 'a-session', tokens: 500, turns: 3 })
+  expect(new Set([one?.run, two?.run, agent.run]).size).toBe(3)
+  expect(registry.messagesOf('DROP-1~1', one?.run ?? '')).toMatchObject([{ text: 'Use the other table.' }])
+  expect(registry.agent('DROP-1')).toMatchObject({ run: agent.run, state: 'running' })
+  // It is at work in its machine, and none of its source's operations ends it.
+  expect(registry.restoredSince('DROP-1~1', one?.progress.operation ?? 0)).toBe(null)
+})
+
+test('one that has ended waits for a message', async () => {
+  const { registry } = it.context
+  registry.setAgent('DROP-1', { ...agent, state: 'ended', result: 'done' })
+  await it.do(actions.fork('DROP-1'))
+  expect(registry.agent('DROP-1~1')).toMatchObject({ state: 'ended', result: 'done', session: 'a-session' })
+  expect(registry.agentsToLookAt()).toEqual([])
+})
+
+test('after a promote, the agent of the attempt is the ticket’s, and a restore of the former machine is none of it', async () => {
+  const { registry } = it.context
+  registry.setAgent('DROP-1', agent)
+  await it.do(actions.checkpoint('DROP-1', 'one'))
+  await it.do(actions.fork('DROP-1'))
+  const run = registry.agent('DROP-1~1')?.run
+  await it.do(actions.restore('DROP-1', 'one'))
+  await it.do(actions.promote('DROP-1', 1))
+  const row = registry.agent('DROP-1')
+  expect(row).toMatchObject({ run, state: 'wanted' })
+  expect(registry.restoredSince('DROP-1', row?.progress.operation ?? 0)).toBe(null)
+})
+
+test('it is told which attempt it is, and others are told nothing', () => {
+  const text = attemptText('DROP-1~2', { of: 'DROP-1', from: 'before' }, 'DROP-1-x-attempt-2')
+  expect(text).toContain('You are attempt 2 of DROP-1.')
+  expect(text).toContain('a copy of the machine of DROP-1 at the checkpoint before')
+  expect(text).toContain('Your branch is DROP-1-x-attempt-2')
+  expect(attemptText('DROP-1', null, 'DROP-1-x')).toBe('')
+})
