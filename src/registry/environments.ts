@@ -120,7 +120,14 @@ export const environmentQueries = ({ arrays, first, run, transaction, db }: Data
       ticket,
     ),
   /** With its checkpoints. Its operations stay. */
-  remove: (ticket: Ticket) => void run('delete from environment where ticket = ?', ticket),
+  remove: (ticket: Ticket): void =>
+    transaction(() => {
+      run(
+        `delete from machine where state = 'claimed' and vm_id = (select vm_id from environment where ticket = ?)`,
+        ticket,
+      )
+      run('delete from environment where ticket = ?', ticket)
+    }),
 
   /** The key that the ticket has now, when its environment was moved from this one; null otherwise. */
   movedTo: (ticket: Ticket): Ticket | null =>
