@@ -128,9 +128,15 @@ export const slashCommands = {
     interpret: named((name, base, cold) => ({ kind: 'restore', name, ...(cold ? { cold } : {}), ...base })),
   },
   start: bare('start', 'Starts a stopped or paused machine.', base => ({ action: { kind: 'start', ...base } })),
-  stop: bare('stop', 'Stops the machine. Its disk and its checkpoints are kept.', base => ({
-    action: { kind: 'stop', ...base },
-  })),
+  stop: {
+    usage: 'stop [--save]',
+    summary:
+      'Stops the machine. Its disk and its checkpoints are kept. `--save` keeps its memory, too: its programs go on where they are at the next start, or command that needs it.',
+    example: '/swarm stop',
+    maxWords: 0,
+    flag: '--save',
+    interpret: (_words, base, save) => ({ action: { kind: 'stop', ...(save ? { save } : {}), ...base } }),
+  },
   restart: bare('restart', 'Stops the machine and starts it again. One that is stopped is started.', base => ({
     action: { kind: 'restart', ...base },
   })),

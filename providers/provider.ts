@@ -200,7 +200,7 @@ export type Provider = {
   save?(id: string): Promise<void>
   /**
    * Lets a running machine stand still, with its memory where it is; `startVm` goes on with it within a fraction of a second.
-   * Idempotent. `listVms` tells it as paused, with the cause `asked`.
+   * Idempotent. `listVms` tells it as paused, with the cause `asked`. `not-running` when it is stopped.
    */
   suspend?(id: string): Promise<void>
   /**
@@ -215,6 +215,11 @@ export type Provider = {
   memoryForks?: true
   /** Called when a runner starts: ends what calls of processes that died left in running machines, and no look at them shows. Idempotent. */
   settle?(): Promise<void>
+  /**
+   * The versions of the programs that write and read the memory of its machines: a memory that others wrote may not come back. At
+   * most one outside command.
+   */
+  versions?(): Promise<string>
   /** Idempotent. */
   deleteCheckpoint?(id: string, name: CheckpointName): Promise<void>
   /** Whether a machine that does not exist any more left its disk, which may hold somebody's work. */

@@ -68,6 +68,10 @@ export const MAX_RESCUES_LISTED = 200
 export const newVmId = (purpose: string, random: string): string =>
   `as-${purpose.toLowerCase().replaceAll(/[_~]/g, '-')}-${random}`
 
+/** What a pool of ready machines is called: by its image, whose name has no slash, or by its repository. */
+export const poolName = ({ image, repository }: { image: string | null; repository: string | null }): string =>
+  (image ?? repository ?? '').toLowerCase()
+
 /** The kinds of failures. `later`: the queue retries with back-off. `never`: the failure is reported at once. */
 export const failureKinds = {
   usage: 'never',

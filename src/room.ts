@@ -2,6 +2,7 @@
 import type { Ticket } from './domain.ts'
 import type { MachineSize } from './schema/basics.ts'
 import { MAX_HOLDERS } from './schema/runner-protocol.ts'
+import { counted } from './words.ts'
 
 const MIB = 1024 ** 2
 const GIB = 1024 ** 3
@@ -14,12 +15,12 @@ const NAMED = 5
 /** Of the host's memory and disk, this share stays free, at most so many bytes. */
 const RESERVE = { memory: { share: 0.05, most: 2 * GIB }, disk: { share: 0.05, most: 10 * GIB } } as const
 
-/** `usedBytes`: of its memory, what the host has given it; null when it is not known. */
-export type Running = { ticket: Ticket; cpus: number; memoryBytes: number; usedBytes: number | null }
+/** `ticket` null: it is kept ready, and has none yet. `usedBytes`: of its memory, what the host has given it; null when it is not known. */
+export type Running = { ticket: Ticket | null; cpus: number; memoryBytes: number; usedBytes: number | null }
 type Amount = { total: number; available: number }
 type Host = { cpus: number; memoryBytes: Amount; diskBytes: Amount }
-/** The machines that run or are about to. `tickets`: the largest first, at most MAX_HOLDERS. */
-export type Held = { tickets: Ticket[]; machines: number; cpus: number; memoryMiB: number }
+/** The machines that run or are about to. `tickets`: the largest first, at most MAX_HOLDERS. `ready`: those without a ticket. */
+export type Held = { tickets: Ticket[]; machines: number; ready?: number | undefined; cpus: number; memoryMiB: number }
 /** For machines, now and when the host is empty. */
 export type Room = { free: MachineSize; empty: MachineSize; held: Held }
 
@@ -43,9 +44,11 @@ export const roomOf = (
     ...running.map(({ ticket, memoryBytes: bytes, cpus: each }) => ({ ticket, cpus: each, memoryMiB: bytes / MIB })),
     ...needs,
   ].sort((one, other) => other.memoryMiB - one.memoryMiB)
-  const held = {
-    tickets: holders.slice(0, MAX_HOLDERS).map(({ ticket }) => ticket),
+  const ready = running.filter(({ ticket }) => ticket === null).length
+  const held: Held = {
+    tickets: holders.flatMap(({ ticket }) => ticket ?? []).slice(0, MAX_HOLDERS),
     machines: holders.length,
+    ...(ready === 0 ? {} : { ready }),
     cpus: holders.reduce((sum, each) => sum + each.cpus, 0),
     memoryMiB: Math.ceil(holders.reduce((sum, each) => sum + each.memoryMiB, 0)),
   }
@@ -99,8 +102,10 @@ export const behindWhat = (
   if (held === undefined) return 'the host has no room for another machine of this size'
   if (held.machines === 0) return 'other programs of the host use its memory'
   const names = held.tickets.slice(0, NAMED)
-  const more = held.machines - names.length
-  const who = `${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}`
+  const { ready = 0 } = held
+  const more = held.machines - ready - names.length
+  const others = [...(more > 0 ? [`${more} more`] : []), ...(ready > 0 ? [counted(ready, 'ready machine')] : [])]
+  const who = [...(names.length > 0 ? [names.join(', ')] : []), ...others].join(' and ')
   const used = lack === 'cpus' ? `${held.cpus}` : memory(held.memoryMiB)
   return `${who} ${held.machines === 1 ? 'uses' : 'use'} ${used} of ${amountOf(lack, empty[lack])}`
 }

@@ -21,6 +21,7 @@ import {
   startMachine,
   stopMachine,
 } from './machines.ts'
+import { parseVersions } from './parse.ts'
 import { hasLeftDisk, listLeftovers, recoverMachine } from './recover.ts'
 import { saveMachine, suspendMachine } from './saved.ts'
 import type { KvmSettings } from './settings.ts'
@@ -58,6 +59,8 @@ export const openKvm = (tools: Tools<KvmSettings>): Provider => {
     isolated: () => isolationReport(context),
     diagnose: signal => diagnose(context, signal),
     deleteCheckpoint: (id, name) => deleteCheckpoint(context, id, name),
+    versions: async () =>
+      parseVersions(await context.virsh.run(['version', '--daemon'], { doing: 'asking libvirt for its version' })).all,
     hasLeftDisk: id => hasLeftDisk(context, id),
     leftovers: () => listLeftovers(context),
     recoverVm: (id, ticket, options) => recoverMachine(context, id, ticket, options),

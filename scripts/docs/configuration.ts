@@ -26,7 +26,7 @@ export const settingsSchema = (): JsonSchema => ({
 })
 
 const yaml = (value: unknown): string => {
-  if (Array.isArray(value)) return `[${value.join(', ')}]`
+  if (Array.isArray(value)) return `[${value.map(yaml).join(', ')}]`
   if (typeof value !== 'object' || value === null) return String(value)
   const members = Object.entries(value).map(([name, member]) => `${name}: ${yaml(member)}`)
   return `{ ${members.join(', ')} }`

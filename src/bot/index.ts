@@ -2,7 +2,7 @@
 
 import type { Config } from '../config/config.ts'
 import { storeFile } from '../config/home.ts'
-import { servingWarnings } from '../config/serving.ts'
+import { isListed, servingWarnings } from '../config/serving.ts'
 import { careFor, type DatabaseCare } from '../database-care.ts'
 import { failureOf } from '../errors.ts'
 import type { Log } from '../log.ts'
@@ -85,6 +85,19 @@ type Late = {
   schedule: Schedule | null
 }
 
+/** What a runner may have access to: by a ticket's project, or to read since the operator keeps machines of it ready. */
+const gitRules = (
+  { pool }: Pick<Config, 'pool'>,
+  { repositories }: Pick<Store, 'repositories'>,
+  { servesNow, isListed: isListedNow }: Pick<ReturnType<typeof openRepositoryRules>, 'servesNow' | 'isListed'>,
+) => ({
+  servesNow,
+  isPooled: async (repo: string): Promise<boolean> => {
+    const pooled = pool.flatMap(({ repository }) => repository ?? [])
+    return (await isListedNow(repo)) && isListed(await repositories.namesOf(repo), pooled)
+  },
+})
+
 /** Throws `not-configured` with everything that is missing, and `busy` when a bot runs there already. */
 export const startBot = async (
   config: Config,
@@ -131,7 +144,7 @@ export const startBot = async (
     },
     lookSoon: () => late.schedule?.soon(LOOKING_AFTER_RUNNERS),
     dryRun: isDryRun,
-    git: { access: () => late.github?.gitAccess ?? null, servesNow: rules.servesNow, webUrl },
+    git: { ...gitRules(config, store, rules), access: () => late.github?.gitAccess ?? null, webUrl },
   })
   const server = await openServer({
     ...{ store, metrics, clock, log, host: config.host, port: config.port },

@@ -40,6 +40,7 @@ const words: Readonly<Record<Capability, string | null>> = {
   deleteBaseImage: null,
   runInGuest: null,
   shellInGuest: null,
+  versions: null,
 }
 export const capabilities = Object.keys(words) as Capability[]
 

@@ -118,7 +118,7 @@ export const perform = async (
     progress.note(`An interrupted operation is finished: ${sentence(summary)}`)
   for (const { ticket, failure } of await recoverAll(context, onFinished, change.ticket)) {
     progress.note(
-      `An interrupted ${ticket === null ? 'image build or selftest' : `operation on ${ticket}`} could not be recovered yet: ${sentence(failure.message)}`,
+      `An interrupted ${ticket === null ? 'image build, selftest or ready machine' : `operation on ${ticket}`} could not be recovered yet: ${sentence(failure.message)}`,
     )
   }
   const cancelled = await waitIfAsked(context, invocation, change, progress)

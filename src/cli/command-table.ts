@@ -121,8 +121,12 @@ const machineCommands = {
   stop: {
     arguments: [tickets],
     summary: 'Shut a machine down; its disk and its checkpoints stay.',
+    details: 'With --save, its programs go on where they are at the next start, ssh or command that needs it.',
     example: 'agent-swarm stop DROP-2100',
-    options: changeOptions,
+    options: {
+      save: flag('Keep its memory on the disk. Not every hypervisor can: agent-swarm providers.'),
+      ...changeOptions,
+    },
     load: change('stop'),
   },
   restart: {

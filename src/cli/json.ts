@@ -20,7 +20,7 @@ import {
 import { checkpoint, environment, sshAddress, unsavedWork } from '../schema/environment.ts'
 import { failure } from '../schema/failure.ts'
 import { baseManifest, machinePrice, vmUsage } from '../schema/machine.ts'
-import { operation, rescued, runningOperation, waitingAction } from '../schema/operation.ts'
+import { operation, poolStanding, rescued, runningOperation, waitingAction } from '../schema/operation.ts'
 import { doneOutcome, failedOutcome, outcome, skippedOutcome } from '../schema/outcome.ts'
 import { pruneItem } from '../schema/prune.ts'
 import { SERVICE_NAMES } from '../service/system.ts'
@@ -191,6 +191,7 @@ const hostStatus = v.object({
       cpusBusy: described(v.nullable(positive), 'Processors in use, 1.5 for one and a half.'),
     }),
   ),
+  pools: described(v.array(poolStanding), 'Machines that are kept ready (setting `pool`).'),
   underWay: v.array(runningOperation),
   waiting: v.array(waitingAction),
   rescued: described(v.array(rescued), 'Work that was rescued before a delete, newest first, at most 200.'),

@@ -72,7 +72,7 @@ export const runningMachine = async (
   const provider = await context.provider(row.provider)
   // A machine that sleeps starts by itself when somebody needs it.
   const sleeps = observed === 'stopped' && (await isAsleep(context, provider, row))
-  if (sleeps) progress.note(`${ticket} sleeps, since nobody used it. It is being woken.`)
+  if (sleeps) progress.note(`${ticket} sleeps. It is being woken.`)
   else if (observed !== 'running') {
     const { state, question, remedy } = offers[observed]
     if (invocation.flags.start !== true && !(await confirm(`${ticket} ${state}. ${question}`, 'yes', invocation)))

@@ -9,7 +9,7 @@ import type { Setting } from '../schema/forms.ts'
 import { configFileIn, homeIn } from './home.ts'
 import { secretFileFault } from './secret-file.ts'
 import { shortSecrets } from './secrets.ts'
-import { projectKeys, readServing, type Serving, servingProblems } from './serving.ts'
+import { poolProblems, projectKeys, readServing, type Serving, servingProblems } from './serving.ts'
 import { type PlainValues, plainSettings, type SettingName, settings } from './settings.ts'
 import { type AppSettings, type JiraSettings, readGitHub, readJira, type TokenSettings } from './sides.ts'
 import { type Environment, type Flags, openValues, type Values } from './values.ts'
@@ -109,7 +109,8 @@ const readSides = (values: Values) => {
   const serving = readServing(github?.repositories ?? [], entries)
   const sides = { github, jira: readJira(values, incomplete), projects, serving }
   const missing = github === null && sides.jira === null && incomplete.length > 0 ? [] : missingSides(sides)
-  return { ...sides, botProblems: [...incomplete, ...missing, ...missingRepositories(sides), ...shortSecrets(values)] }
+  const lists = [...missingRepositories(sides), ...poolProblems(values.read('pool'), serving)]
+  return { ...sides, botProblems: [...incomplete, ...missing, ...lists, ...shortSecrets(values)] }
 }
 
 const readSizes = (values: Values): Pick<Config, 'size' | 'limits'> => {

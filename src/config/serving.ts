@@ -78,6 +78,17 @@ export const servingProblems = ({ repositories, projects }: Serving): string[] =
     )
   })
 
+/** Repositories of `pool` that may not act at all, one sentence each. Without a list, the bot decides. */
+export const poolProblems = (
+  pools: readonly { repository: string | null }[],
+  { repositories }: Pick<Serving, 'repositories'>,
+): string[] =>
+  pools.flatMap(({ repository }) =>
+    repository === null || repositories.length === 0 || isListed([repository], repositories)
+      ? []
+      : [`pool: GITHUB_REPOSITORIES does not list ${repository}. Add it there, or remove it here.`],
+  )
+
 /** What works and is dangerous, one sentence each. */
 export const servingWarnings = ({ projects }: Serving): string[] =>
   Object.entries(projects).flatMap(([key, served]) =>

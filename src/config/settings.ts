@@ -19,6 +19,7 @@ import {
   servedProject,
   text,
 } from '../schema/forms.ts'
+import { pools } from '../schema/pool.ts'
 import { keyOrFile } from '../schema/public-key.ts'
 import { RETENTION, retention } from '../schema/retention.ts'
 import { gitSettings, idleRule, operatorAgent, transitions, workspaces } from '../schema/workspace.ts'
@@ -249,6 +250,13 @@ const machines = {
     form: idleRule,
     says: 'Saves the memory of machines that nobody has used for `minutes` (1 to 40320), and turns them off. `stop: true`: a machine whose memory the provider cannot save is shut down instead (docs/idle.md). Without it, machines run until somebody stops them.',
     example: { minutes: 120 },
+  },
+  pool: {
+    env: null,
+    form: pools,
+    default: [],
+    says: 'Machines that are kept ready, so that a create takes seconds (docs/pool.md): each member names an `image` or a `repository`, how many are `ready` (1), how many exist at `most` (3), and whether their memory is held in `memory` (the default) or on `disk`. Without it, none.',
+    example: [{ repository: 'acme/shop', ready: 2 }],
   },
 } as const satisfies Record<string, Setting>
 

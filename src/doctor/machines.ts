@@ -3,13 +3,17 @@ import { ANY_FILE, initBase } from '../../providers/no-such-image.ts'
 import type { Provider } from '../../providers/provider.ts'
 import { type Finding, failed, hasError, ok, problem, warning } from '../check.ts'
 import type { Config } from '../config/config.ts'
-import type { ProviderName } from '../domain.ts'
+import { type ProviderName, poolName } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import { amountOf, lackOf, needOf } from '../room.ts'
 import type { RunnerContext } from '../runner/context.ts'
 import { detectedProviders } from '../runner/detection.ts'
+import { requireImage, requirePool } from '../runner/pool/pools.ts'
+import { poolStandings, readyText } from '../runner/pool/standing.ts'
 import { readRegistry } from '../runner/reconciler/rebuild.ts'
 import { readHost, roomNow } from '../runner/room.ts'
+import type { PoolStanding } from '../schema/operation.ts'
+import type { Pool } from '../schema/pool.ts'
 import type { DoctorFinding, Row } from './rows.ts'
 
 /** The proof that a guest boots takes long where the processors do not work: libvirt stalls for 95 s then. */
@@ -32,7 +36,7 @@ const checkCreate = async (context: RunnerContext, provider: Provider): Promise<
   if (host === null) return [ok(exists)]
   const text = `${exists}, and a machine has ${size.memoryMiB} MiB of memory and up to ${size.diskGiB} GiB of disk`
   const need = needOf(size)
-  const { free } = roomNow(context, provider.name, host)
+  const { free } = roomNow(context, provider.name, host, { emptied: true })
   const lack = lackOf(need, free)
   return [
     lack === null
@@ -44,13 +48,40 @@ const checkCreate = async (context: RunnerContext, provider: Provider): Promise<
   ]
 }
 
+const checkPool = async (provider: Provider, pool: Pool, standing: PoolStanding): Promise<Finding> => {
+  try {
+    requirePool(provider, pool)
+    if (pool.image !== null) await requireImage(provider, pool.image)
+  } catch (error) {
+    return failed(failureOf(error, `looking at the pool ${standing.pool}`))
+  }
+  const text = `${readyText(standing)}, of ${standing.wanted} that are wanted`
+  return standing.problem === null
+    ? ok(text)
+    : warning(`${text}: ${standing.problem}`, 'The log of the runner has more.')
+}
+
+/** Whether the machines that the settings want ready can be made, and are there. */
+const checkPools = async (context: RunnerContext, provider: Provider): Promise<Finding[]> => {
+  const findings: Finding[] = []
+  for (const standing of poolStandings(context)) {
+    const pool = context.config.pool.find(each => poolName(each) === standing.pool)
+    if (pool === undefined) continue
+    findings.push(await checkPool(provider, pool, standing))
+  }
+  return findings
+}
+
 const diagnose = async (context: RunnerContext, provider: Provider, signal: AbortSignal): Promise<Finding[]> => {
   if (provider.diagnose === undefined) {
     const state = await provider.available()
     if (!state.available) return [problem(state.reason, state.remedy)]
   }
   const findings: Finding[] = (await provider.diagnose?.(signal)) ?? []
-  return hasError(findings) ? findings : [...findings, ...(await checkCreate(context, provider))]
+  if (hasError(findings)) return findings
+  const chosen = (await context.chosenProvider().catch(() => null))?.name
+  const pools = chosen === provider.name ? await checkPools(context, provider) : []
+  return [...findings, ...(await checkCreate(context, provider)), ...pools]
 }
 
 /** The hypervisors that this home uses: that of the settings, or those that are detected; and those of its machines. */

@@ -177,7 +177,14 @@ export const environmentQueries = (database: Database) => {
         ticket,
       ),
     /** With its checkpoints. Its operations stay. */
-    remove: (ticket: Ticket) => void run('delete from environment where ticket = ?', ticket),
+    remove: (ticket: Ticket): void =>
+      transaction(() => {
+        run(
+          `delete from machine where state = 'claimed' and vm_id = (select vm_id from environment where ticket = ?)`,
+          ticket,
+        )
+        run('delete from environment where ticket = ?', ticket)
+      }),
 
     /** The key that the ticket has now, when its environment was moved from this one; null otherwise. */
     movedTo: (key: EnvironmentKey): EnvironmentKey | null => {

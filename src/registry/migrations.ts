@@ -263,4 +263,17 @@ export const migrations = [
   -- Another attempt was promoted: it goes, by the rules of a delete.
   alter table environment add column dismissed integer not null default 0;
   `,
+  // Machines that are kept ready for creates.
+  `
+  alter table machine add column pool text;
+  alter table machine add column state text check (state in ('filling','template','ready','leaving','claimed'));
+  alter table machine add column since text;
+  alter table machine add column hold text check (hold in ('memory','disk'));
+  -- JSON of MadeOf.
+  alter table machine add column made_of text;
+  alter table machine add column path text;
+  alter table machine add column machine_id text;
+  -- What the last look at each pool found.
+  create table pool (name text primary key not null, made_of text, problem text, at text not null) without rowid;
+  `,
 ] as const

@@ -13,6 +13,7 @@ import { idlenessQueries } from './idleness.ts'
 import { machineQueries } from './machines.ts'
 import { metaQueries } from './meta.ts'
 import { operationQueries, waitingQueries } from './operations.ts'
+import { poolQueries } from './pool.ts'
 import { projectQueries } from './projects.ts'
 import { purgeRegistry } from './purge.ts'
 
@@ -20,6 +21,7 @@ export type { AgentEnding, AgentMessage, AgentRow } from './agents.ts'
 export type { Desired, EnvironmentRow } from './environments.ts'
 export type { Idleness } from './idleness.ts'
 export type { Try } from './operations.ts'
+export type { MadeOf, PoolMachine } from './pool.ts'
 export type { ProjectRow } from './projects.ts'
 
 export type Registry = ReturnType<typeof openRegistry>
@@ -33,6 +35,8 @@ const distrust = ({ run }: Database): void => {
     `update operation set ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), result = 'interrupted' where ended_at is null`,
   )
   run(`update environment set desired = 'stopped' where desired = 'absent'`)
+  // It may have been handed out since: in no pool of the settings, it is given up once its mark shows that it has no ticket.
+  run(`update machine set state = 'ready', pool = '' where state is not null`)
   run(`update environment set status = 'running' where status in ('creating','deleting')`)
   run(
     `update agent set report = json_set(report, '$.state', 'ended', '$.result', 'stopped',
@@ -54,6 +58,7 @@ export const openRegistry = (path: string) => {
     ...operationQueries(database),
     ...idlenessQueries(database),
     ...machineQueries(database),
+    ...poolQueries(database),
     ...projectQueries(database),
     ...agentQueries(database),
     ...waitingQueries(database),

@@ -1,6 +1,6 @@
 /**
- * Sets a machine right whose memory came back: to the guest, no time has passed since the checkpoint, and its random numbers
- * would be those of every other restore of it. docs/restore.md names what else a restore may break.
+ * Sets a machine right whose memory came back: to the guest, no time has passed since, and its random numbers would be those of
+ * every other restore or fork of it. The same after a restore, a wake, a fork and a claim. docs/restore.md names what else may break.
  */
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -27,9 +27,24 @@ export type Answer = {
   /** The guest's time, and how far behind ours it was when its line came. Milliseconds; null without a readable time. */
   clock: { behind: number; isRight: boolean } | null
   random: 'reseeded' | 'mixed' | 'failed'
+  /** Null: it did not say. `none`: there is none. */
+  machineId: string | null
+  /** Whether it can look its own name up. */
+  knowsItsName: boolean
   /** Units of systemd that failed. */
   failed: string[]
 }
+
+/** A guest that answered over SSH with its pinned key just now. `ssh`: where; null without SSH. */
+type Checked = Pick<Target, 'context' | 'provider'> & {
+  caller: Pick<Target['caller'], 'signal' | 'onPhase'>
+  row: Pick<Target['row'], 'vmId' | 'ssh'>
+}
+/**
+ * Sentences without the last full stop. `faults`: its clock is wrong, or it is not itself: nobody should work in it unawares. `notes`:
+ * what was wrong besides. `machineId` null: a guest that is a part of this system has none of its own.
+ */
+type Checks = { faults: string[]; notes: string[]; machineId: string | null }
 
 /** `heardAt`: when the line with the time came. Everything in the lines is a guest's, and hostile. */
 export const parseAnswer = (
@@ -44,11 +59,13 @@ export const parseAnswer = (
     clock:
       time === null ? null : { behind: heardAt - time, isRight: time >= before - RIGHT_MS && time <= after + RIGHT_MS },
     random: random === 'reseeded' || random === 'mixed' ? random : 'failed',
+    machineId: output.match(/^machine-id ([0-9a-f]{32}|none)$/m)?.[1] ?? null,
+    knowsItsName: !lines.includes('name unknown'),
     failed: lines.flatMap(line => line.match(/^failed ([A-Za-z0-9@:._\\-]{1,100})$/)?.[1] ?? []).slice(0, MOST_UNITS),
   }
 }
 
-const ask = async ({ context, caller, provider, row }: Target, script: string): Promise<Answer> => {
+const ask = async ({ context, caller, provider, row }: Checked, script: string): Promise<Answer> => {
   const now = () => context.clock().getTime()
   const before = now()
   let heardAt: number | null = null
@@ -73,36 +90,79 @@ echo "clock $(date +%s.%N)"
 const offText = (behind: number): string =>
   `${(Math.abs(behind) / 1000).toFixed(1)} s ${behind > 0 ? 'behind' : 'ahead'}`
 
-const setClock = async (target: Target, { clock }: Pick<Answer, 'clock'>): Promise<string | null> => {
-  if (clock === null) return 'The machine did not tell its time: check it with date'
+/** `fault`: it is not right in the end. */
+const setClock = async (
+  target: Checked,
+  { clock }: Pick<Answer, 'clock'>,
+): Promise<{ text: string; fault: boolean } | null> => {
+  if (clock === null) return { text: 'The machine did not tell its time: check it with date', fault: true }
   if (clock.isRight && Math.abs(clock.behind) <= TOLERATED_MS) return null
   const { clock: now } = await ask(target, moveClock(clock.behind))
   if (now?.isRight === true)
-    return clock.isRight ? null : `Its clock was ${offText(clock.behind)}, and was set over SSH`
-  return `Its clock is ${offText(now?.behind ?? clock.behind)}: neither the guest agent nor date over SSH could set it`
+    return clock.isRight ? null : { text: `Its clock was ${offText(clock.behind)}, and was set over SSH`, fault: false }
+  const off = offText(now?.behind ?? clock.behind)
+  return { text: `Its clock is ${off}: neither the guest agent nor date over SSH could set it`, fault: true }
 }
 
-/**
- * Returns sentences without the last full stop, for people: what was wrong, and what still is; none when all is right. The guest
- * has answered over SSH with its pinned key before.
- */
-export const setRight = async (target: Target): Promise<string[]> => {
-  const { caller, provider } = target
+/** Whether another machine of this home is believed to be at its address. */
+const twinOf = ({ context, row }: Checked): string | null => {
+  const { ssh, vmId } = row
+  const twin = context.registry
+    .environments()
+    .find(
+      other =>
+        ssh !== null &&
+        other.vmId !== vmId &&
+        other.status === 'running' &&
+        other.ssh?.host === ssh.host &&
+        other.ssh.port === ssh.port,
+    )
+  return twin?.ticket ?? null
+}
+
+const identityFaults = (target: Checked, { machineId }: Answer): string[] => {
+  const twin = twinOf(target)
+  return [
+    ...(machineId === 'none' ? ['It has no machine-id'] : []),
+    ...(twin === null ? [] : [`Its address ${target.row.ssh?.host} is that of ${twin}, too`]),
+  ]
+}
+
+/** Gives it the time, random numbers and its lease, ends what its agent asked through an earlier link, and looks at the rest. */
+export const check = async (target: Checked, before = ''): Promise<Checks> => {
+  const { caller, provider, context } = target
   // A folder has the clock and the random numbers of this system.
-  if (provider.ownSystem === true) return []
+  if (provider.ownSystem === true) return { faults: [], notes: [], machineId: null }
   caller.onPhase('clock and random numbers')
+  const variables = [
+    `fresh=${randomBytes(FRESH_BYTES).toString('base64')}`,
+    `ports='${Object.values(context.guest.ports).join(' ')}'`,
+  ]
   try {
-    const answer = await ask(target, `fresh=${randomBytes(FRESH_BYTES).toString('base64')}\n${restoredScript()}`)
+    const answer = await ask(target, [before, ...variables, restoredScript()].join('\n'))
     const clock = await setClock(target, answer)
-    return [
-      ...(clock === null ? [] : [clock]),
-      ...(answer.random === 'failed'
-        ? ['Its random numbers could not be made new: they may be those of another restore of this checkpoint']
-        : []),
-      ...(answer.failed.length === 0 ? [] : [`Failed services in it: ${answer.failed.join(', ')}`]),
-    ]
+    return {
+      faults: [...(clock?.fault === true ? [clock.text] : []), ...identityFaults(target, answer)],
+      notes: [
+        ...(clock?.fault === false ? [clock.text] : []),
+        ...(answer.random === 'failed'
+          ? ['Its random numbers could not be made new: they may be those of another restore of this checkpoint']
+          : []),
+        ...(answer.knowsItsName ? [] : ['It cannot look its own host name up: see /etc/hosts in it']),
+        ...(answer.failed.length === 0 ? [] : [`Failed services in it: ${answer.failed.join(', ')}`]),
+      ],
+      machineId: answer.machineId,
+    }
   } catch (error) {
     if (caller.signal.aborted) throw error
-    return [`Its clock and its random numbers may be those of the checkpoint: ${failureOf(error, 'asking it').message}`]
+    const { message } = failureOf(error, 'asking it')
+    const text = `Its clock and its random numbers may be those of the checkpoint: ${message}`
+    return { faults: [text], notes: [], machineId: null }
   }
+}
+
+/** After a restore and a wake: all of it is told, and the machine stays. */
+export const setRight = async (target: Checked): Promise<string[]> => {
+  const { faults, notes } = await check(target)
+  return [...faults, ...notes]
 }

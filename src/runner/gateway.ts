@@ -10,6 +10,7 @@ import type { BotClient } from './bot-client.ts'
 import { type RunnerContext, resolveTicket } from './context.ts'
 import { type GitGateway, openGitGateway } from './git-gateway/gateway.ts'
 import { REPOSITORY_LIMITS, type RepositoryLimits } from './git-gateway/git.ts'
+import { poolRepository } from './git-gateway/policy.ts'
 import type { TokenSource } from './git-gateway/tokens.ts'
 import { remoteOf } from './project/access.ts'
 
@@ -19,6 +20,10 @@ const USERNAME = 'x-access-token'
 /** Where a runner has no list of its own, the bot decides, when it gives the token. */
 const served = ({ config: { serving } }: RunnerContext, ticket: string, repo: string): string[] =>
   Object.keys(serving.projects).length === 0 ? [projectOf(ticket)] : servedProjects([repo], serving)
+
+/** The repositories that the operator keeps machines ready for, in lower case. */
+const pooled = ({ config }: RunnerContext): string[] =>
+  config.pool.flatMap(({ repository }) => (repository === null ? [] : [repository.toLowerCase()]))
 
 const [MIB, GIB] = [1024 ** 2, 1024 ** 3]
 
@@ -38,7 +43,10 @@ export const openGateway = (context: RunnerContext, { log, tokens }: { log: Log;
   return openGitGateway({
     ...{ home, environment: config.environment, clock: () => clock().getTime(), log, tokens, record: registry },
     limitsOf: repo => repositoryLimits(config.git, repo),
-    mayFetch: (ticket, repo) => served(context, ticket, repo).includes(projectOf(ticket)),
+    mayFetch: (ticket, repo) =>
+      poolRepository(ticket) === null
+        ? served(context, ticket, repo).includes(projectOf(ticket))
+        : pooled(context).includes(repo),
     remoteOf: repo => `${remoteOf(config.githubApiUrl)}${repo}.git`,
     rulesOf: (ticket, repo) => ({
       projects: served(context, ticket, repo),
@@ -50,7 +58,10 @@ export const openGateway = (context: RunnerContext, { log, tokens }: { log: Log;
       return agent?.state === 'running' && agent.run === run
     },
     isProjectOf: (ticket, repo) => registry.project(ticket)?.repo.toLowerCase() === repo,
-    repositories: () => [...registry.projectsByTicket().values()].flatMap(({ project }) => project?.repo ?? []),
+    repositories: () => [
+      ...[...registry.projectsByTicket().values()].flatMap(({ project }) => project?.repo ?? []),
+      ...pooled(context),
+    ],
   })
 }
 
@@ -68,7 +79,10 @@ export const botTokens = (
   signal: AbortSignal,
 ): TokenSource => ({
   tokenFor: async ({ repo, ticket, need }) => {
-    const request: GitTokenRequest = { runnerId, ticket, repo, to: need }
+    const request: GitTokenRequest = {
+      ...{ runnerId, repo, to: need },
+      ticket: poolRepository(ticket) === null ? ticket : null,
+    }
     const answer = await bot.post('git-token', request, gitTokenResponse, { signal })
     if (answer === null) return null
     const { token, expiresAt } = answer

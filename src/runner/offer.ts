@@ -60,7 +60,10 @@ export const openOffer = (context: RunnerContext, running: ReadonlySet<Action>) 
   const withRoom = ({ offer, host }: Reading): Offer => {
     const { provider } = offer.defaults
     if (host === null || provider === null) return offer
-    return { ...offer, room: roomNow(context, provider, host, { expected: expectedBy(context, running) }) }
+    return {
+      ...offer,
+      room: roomNow(context, provider, host, { expected: expectedBy(context, running), emptied: true }),
+    }
   }
   return {
     read: async (): Promise<Offer> => withRoom(await reading()),

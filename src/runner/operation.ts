@@ -22,6 +22,8 @@ export type Operation = {
   by: Requester
   /** Of a machine that is created; the configured size when absent. */
   size?: RunnerContext['config']['size']
+  /** A new machine that was kept ready, in which the project is already, in this folder. */
+  pooled?: { path: string }
   /** A start boots the machine, and gives up a memory that was saved. */
   coldStart?: boolean
 }

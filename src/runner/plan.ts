@@ -16,7 +16,7 @@ import type { Observed } from './lifecycle.ts'
 import { requireRecoverable, wasChecked } from './lost.ts'
 import { observe } from './machine.ts'
 import { needOfMachine, whyNoRoom } from './room.ts'
-import { isSaved } from './wake.ts'
+import { isSaved, requireSave } from './wake.ts'
 
 /**
  * Steps as sentences without a subject, for example `start it`; or why there are none. A plan throws the failure that
@@ -102,6 +102,13 @@ export const requireBaseImage = async (provider: Provider, baseImage: string): P
     )
 }
 
+/** The ready machines that a create could take. */
+const planReady = async (context: RunnerContext, provider: Provider, repo: string | null) => {
+  const { pool, size, baseImage } = context.config
+  if (pool.length === 0) return []
+  return (await import('./pool/claim.ts')).readyFor(context, provider, { baseImage, size, repo })
+}
+
 const planCreate: Planner<'create'> = async (context, { ticket, project, noProject }) => {
   const row = context.registry.environment(ticket)
   const { size, baseImage } = context.config
@@ -116,6 +123,16 @@ const planCreate: Planner<'create'> = async (context, { ticket, project, noProje
   const provider = row === null ? await context.chosenProvider() : await context.provider(row.provider)
   const left = await planLeft(context, provider, ticket, row)
   if (left !== null) return { would: [...left, WAIT_FOR_SSH, ...planProject(context, ticket, project)] }
+  const [ready] = await planReady(context, provider, project?.repo ?? null)
+  if (ready !== undefined)
+    return {
+      would: [
+        `take the ready machine ${ready.vmId} of the pool ${ready.pool}, and start it`,
+        WAIT_FOR_SSH,
+        ...planProject(context, ticket, project),
+        ...(noProject === undefined ? [] : [noProject]),
+      ],
+    }
   await requireBaseImage(provider, baseImage)
   await requireRoom(context, provider, { kind: 'create', ticket, vmId: null })
   return {
@@ -194,8 +211,11 @@ const planPromote: Planner<'promote'> = async (context, { ticket, attempt }) => 
 const planners = {
   create: planCreate,
   start: planStart,
-  stop: async (context, { ticket }) => {
-    const { row, state } = await observed(context, ticket)
+  stop: async (context, { ticket, save = false }) => {
+    const { row, provider, state } = await observed(context, ticket)
+    if (save) requireSave(provider, ticket)
+    if (save && state === 'running')
+      return { would: [`save the memory of ${row.vmId} and turn it off; whoever needs it wakes it`] }
     return state === 'running'
       ? { would: [`${LOOK}, and note it`, `shut ${row.vmId} down; its disk and checkpoints are kept`] }
       : { skipped: `${ticket} is already stopped` }

@@ -3,12 +3,13 @@ import type { Provider, VmUsage } from '../../providers/provider.ts'
 import type { Ticket } from '../domain.ts'
 import { type FailureError, fail } from '../errors.ts'
 import { withRoomLock } from '../registry/lock.ts'
-import type { EnvironmentRow } from '../registry/registry.ts'
+import type { EnvironmentRow, PoolMachine } from '../registry/registry.ts'
 import { amountOf, behindWhat, lackOf, needOf, type Room, type Running, roomOf } from '../room.ts'
 import type { MachineSize } from '../schema/basics.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { RunnerContext } from './context.ts'
 import type { Operation, Target } from './operation.ts'
+import { giveUp } from './pool/give-up.ts'
 
 const MIB = 1024 ** 2
 
@@ -33,7 +34,21 @@ const sizeOf = ({ config }: RunnerContext, usage: VmUsage | undefined) =>
     ? config.size
     : { cpus: usage.cpus, memoryMiB: Math.ceil((usage.memoryBytes ?? 0) / MIB), diskGiB: config.size.diskGiB }
 
-const runningMachines = (context: RunnerContext, provider: string, { usage }: HostReading): Running[] =>
+/** Those that are kept ready, or are being made for it, and have their memory on the host. The oldest first. */
+const poolMachines = ({ registry }: RunnerContext, provider: string): PoolMachine[] =>
+  registry
+    .poolMachines()
+    .filter(
+      ({ provider: its, state, hold }) =>
+        its === provider && (state === 'filling' || (state === 'ready' && hold === 'memory')),
+    )
+const readyMachines = (context: RunnerContext, provider: string, { usage }: HostReading): Running[] =>
+  poolMachines(context, provider).map(({ vmId, madeOf: { cpus, memoryMiB } }) => ({
+    ...{ ticket: null, cpus, memoryBytes: memoryMiB * MIB, usedBytes: usage.get(vmId)?.memoryUsedBytes ?? null },
+  }))
+
+type ForTicket = Running & { ticket: Ticket }
+const runningMachines = (context: RunnerContext, provider: string, { usage }: HostReading): ForTicket[] =>
   context.registry.environments().flatMap(({ ticket, vmId, status, provider: its }) => {
     const known = usage.get(vmId)
     // One that the host does not know yet is reserved by its operation.
@@ -51,17 +66,30 @@ const reservations = ({ registry }: RunnerContext, running: readonly Running[], 
     return [{ ticket, cpus: reserved.cpus, memoryMiB: reserved.memoryMiB, diskGiB: reserved.diskGiB }]
   })
 
-/** `expected`: machines that will be reserved soon. `except`: an operation whose own reservation does not count. */
+/**
+ * `expected`: machines that will be reserved soon. `except`: an operation whose own reservation does not count. `emptied`: as if the
+ * ready machines were gone, which give way to people.
+ */
 export const roomNow = (
   context: RunnerContext,
   provider: string,
   reading: HostReading,
-  { expected = [], except = null }: { expected?: readonly Need[]; except?: number | null } = {},
+  {
+    expected = [],
+    except = null,
+    emptied = false,
+  }: { expected?: readonly Need[]; except?: number | null; emptied?: boolean } = {},
 ): Room => {
   const running = runningMachines(context, provider, reading)
   const reserved = reservations(context, running, except)
   const known = new Set([...running, ...reserved].map(({ ticket }) => ticket))
-  return roomOf(reading.capacity, running, [...reserved, ...expected.filter(({ ticket }) => !known.has(ticket))])
+  const needs = [...reserved, ...expected.filter(({ ticket }) => !known.has(ticket))]
+  const pooled = readyMachines(context, provider, reading)
+  if (!emptied) return roomOf(reading.capacity, [...running, ...pooled], needs)
+  const { memoryBytes } = reading.capacity
+  const given = pooled.reduce((sum, { usedBytes }) => sum + (usedBytes ?? 0), 0)
+  const available = Math.min(memoryBytes.total, memoryBytes.available + given)
+  return roomOf({ ...reading.capacity, memoryBytes: { ...memoryBytes, available } }, running, needs)
 }
 
 /** Machines whose stop makes enough room: the largest first, of equal ones those to which nothing happened for longest. */
@@ -105,7 +133,7 @@ export const reasonOf = ({ message }: Pick<Failure, 'message'>, kind: string, ti
 
 type Wanted = { kind: string; ticket: Ticket; need: MachineSize; except?: number | null }
 
-/** The failure of an action whose machine does not fit now; null when it does, or when the host cannot tell. */
+/** The failure of an action whose machine does not fit now, even without ready machines; null when it does, or when the host cannot tell. */
 export const whyNoRoom = async (
   context: RunnerContext,
   provider: Provider,
@@ -113,7 +141,7 @@ export const whyNoRoom = async (
 ): Promise<FailureError | null> => {
   const reading = await readHost(provider).catch(() => null)
   if (reading === null) return null
-  const room = roomNow(context, provider.name, reading, { except })
+  const room = roomNow(context, provider.name, reading, { except, emptied: true })
   const doing = doingOf(kind, ticket)
   const never = lackOf(need, room.empty)
   if (never !== null)
@@ -132,6 +160,26 @@ export const whyNoRoom = async (
   )
   error.failure.needs = need
   return error
+}
+
+/** Whether it fits beside the machines that are kept ready. True when the host cannot tell. */
+export const fitsBeside = async (
+  context: RunnerContext,
+  provider: Provider,
+  need: MachineSize,
+  except: number | null = null,
+): Promise<boolean> => {
+  const reading = await readHost(provider).catch(() => null)
+  return reading === null || lackOf(need, roomNow(context, provider.name, reading, { except }).free) === null
+}
+
+/** Ready machines give way to people, the oldest first, until it fits. */
+const makeRoom = async ({ context, caller, id }: Operation, provider: Provider, need: MachineSize): Promise<void> => {
+  for (const machine of poolMachines(context, provider.name)) {
+    if (await fitsBeside(context, provider, need, id)) return
+    caller.onPhase('room: giving up a ready machine')
+    await giveUp(context, machine, caller.signal)
+  }
 }
 
 /** What a machine of this size, or this machine, needs to begin with. */
@@ -158,14 +206,16 @@ export const withRoomFor = async (
  * already.
  */
 export const reserveRoom = async (
-  { context, caller, id }: Operation,
+  operation: Operation,
   provider: Provider,
   { vmId, isGoingOn = false, ...wanted }: Omit<Wanted, 'except'> & { vmId: string; isGoingOn?: boolean },
 ): Promise<void> => {
+  const { context, caller, id } = operation
   if (provider.capacity === undefined) return
   await withRoomLock(context.home, caller.signal, async () => {
     const failure = isGoingOn ? null : await whyNoRoom(context, provider, { ...wanted, except: id })
     if (failure !== null) throw failure
+    if (!isGoingOn) await makeRoom(operation, provider, wanted.need)
     context.registry.setDetail(id, { reserves: { vmId, ...wanted.need } })
   })
 }

@@ -23,10 +23,11 @@ import { botTokens, openGateway } from './gateway.ts'
 import type { GitGateway } from './git-gateway/gateway.ts'
 import { openHeartbeat } from './heartbeat.ts'
 import { openIdleWatch } from './idle/watch.ts'
-import { leadGitThroughLink, linkAccess } from './link/access.ts'
+import { leadGitThroughLink, linkAccess, pooledAccess } from './link/access.ts'
 import { openLinks } from './link/links.ts'
 import type { Links } from './link/types.ts'
 import { openOffer } from './offer.ts'
+import { openFiller } from './pool/filler.ts'
 import type { Listings } from './reconciler/look.ts'
 import { openReconciler } from './reconciler/reconciler.ts'
 import { recoverAll } from './recovery.ts'
@@ -147,6 +148,11 @@ export const startRunner = async (
   const onLook = ({ before, listings }: Listings) => {
     for (const [name, listing] of listings) heartbeat.observe(name, before, listing)
   }
+  const filler = openFiller({
+    ...{ context, log, git: gateway, withAccess: pooledAccess(context, { gateway, services, log }) },
+    ...{ now: () => performance.now(), onChange: onEnded },
+  })
+  unwatch.push(watchRegistry(context.home, filler.nudge))
   const reconciler = openReconciler(linked, { log, onChange: onEnded, onLook })
   const sweeping = setInterval(() => {
     void gateway.sweep()
@@ -165,7 +171,10 @@ export const startRunner = async (
       ending.abort()
       for (const end of unwatch) end()
       if (running.size > 0) log.info({ running: running.size }, 'ending: running actions get a few seconds')
-      await Promise.all([claims.close(DRAIN_MS), reconciler.close(DRAIN_MS), atMost(DRAIN_MS, [requests.idle()])])
+      await Promise.all([
+        ...[claims.close(DRAIN_MS), reconciler.close(DRAIN_MS), filler.close(DRAIN_MS)],
+        atMost(DRAIN_MS, [requests.idle()]),
+      ])
       clearInterval(sweeping)
       await Promise.all([agents.close(), gateway.close()])
       await atMost(LINKS_END_MS, [links.close()])

@@ -1,6 +1,7 @@
 /**
- * Machines that a command makes and removes again: those of a build and of a selftest. Each is journalled, and locked by its
- * process, before the provider creates it; when that process dies, the next command or the runner removes it.
+ * Machines that a command makes and removes again: those of a build and of a selftest, and those of a pool on their way in and out.
+ * Each is journalled, and locked by its process, before the provider creates it; when that process dies, the next command or the
+ * runner removes it.
  */
 import { randomBytes } from 'node:crypto'
 import type { Provider } from '../../providers/provider.ts'
@@ -8,14 +9,17 @@ import { newVmId } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import { ifUnlocked, lockNewMachine } from '../registry/lock.ts'
 import type { MachineOperation, MachineRow } from '../registry/machines.ts'
+import type { PoolMachine } from '../registry/registry.ts'
 import type { Failure } from '../schema/failure.ts'
 import type { RunnerContext } from './context.ts'
+import { removePoolMachine } from './pool/give-up.ts'
 import { forgetHostKey } from './ssh/keys.ts'
 
 type Kept = Pick<MachineRow, 'purpose'> & Pick<MachineOperation, 'kind' | 'by'>
 
-/** What becomes of them when their process dies. */
-const isTemporary = ({ purpose }: MachineRow): boolean => purpose !== 'pool'
+const WORK = { base: 'a build', selftest: 'a selftest' } as const
+/** Whether nobody but its process needs it. */
+const isUnfinished = ({ state }: Pick<PoolMachine, 'state'>): boolean => state === 'filling' || state === 'leaving'
 
 /** `end` deletes them. One that cannot be deleted stays in the journal, for the recovery; `end` throws then. */
 export const openTemporaryMachines = (context: RunnerContext, provider: Provider, { purpose, kind, by }: Kept) => {
@@ -51,7 +55,20 @@ export const openTemporaryMachines = (context: RunnerContext, provider: Provider
 export const removeDeadMachines = async (context: RunnerContext): Promise<{ ticket: null; failure: Failure }[]> => {
   const { home, registry, clock } = context
   const left: { ticket: null; failure: Failure }[] = []
-  for (const { vmId, provider, purpose } of registry.machines().filter(isTemporary)) {
+  registry.endClaims()
+  for (const machine of registry.poolMachines().filter(isUnfinished)) {
+    const { vmId, pool } = machine
+    try {
+      await ifUnlocked(home, vmId, async () => {
+        const now = registry.poolMachine(vmId)
+        if (now !== null && isUnfinished(now)) await removePoolMachine(context, now)
+      })
+    } catch (error) {
+      left.push({ ticket: null, failure: failureOf(error, `deleting ${vmId}, a machine of the pool ${pool}`) })
+    }
+  }
+  for (const { vmId, provider, purpose } of registry.machines()) {
+    if (purpose === 'pool') continue
     try {
       await ifUnlocked(home, vmId, async () => {
         await (await context.provider(provider)).deleteVm(vmId)
@@ -59,7 +76,7 @@ export const removeDeadMachines = async (context: RunnerContext): Promise<{ tick
         registry.endMachine(vmId, clock().toISOString(), 'interrupted')
       })
     } catch (error) {
-      const doing = `deleting ${vmId}, the machine of ${purpose === 'base' ? 'a build' : 'a selftest'} that was killed`
+      const doing = `deleting ${vmId}, the machine of ${WORK[purpose]} that was killed`
       left.push({ ticket: null, failure: failureOf(error, doing) })
     }
   }

@@ -1,5 +1,6 @@
 /** Machines whose memory is saved, and those that were stopped because nobody used them: whoever needs one wakes it. */
 import type { Provider } from '../../providers/provider.ts'
+import type { Ticket } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
 import type { Action } from '../schema/action.ts'
@@ -14,6 +15,15 @@ const MEMORY_DEADLINE_MS = 3 * 60_000
 /** Whether the hypervisor has the memory of the machine, which is off: a start goes on with it. */
 export const isSaved = async (provider: Provider, { vmId }: Pick<EnvironmentRow, 'vmId'>): Promise<boolean> =>
   provider.save !== undefined && (await provider.listVms()).find(vm => vm.vmId === vmId)?.saved === true
+
+export const requireSave = (provider: Provider, ticket: Ticket): void => {
+  if (provider.save !== undefined) return
+  throw fail(
+    'unsupported',
+    `saving the memory of ${ticket}: ${provider.name} cannot save the memory of a machine`,
+    `Stop it without its memory: agent-swarm stop ${ticket}`,
+  )
+}
 
 /** Whether a machine that is off was put to sleep: nobody is asked before it is started. */
 export const isAsleep = async (

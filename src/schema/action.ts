@@ -132,8 +132,14 @@ export const action = v.variant('kind', [
     noAgent: v.optional(prose(1_000)),
   }),
   v.object({ kind: v.literal('start'), ...common }),
-  /** `idle`: nobody uses it. Its memory is saved where the provider can. */
-  v.object({ kind: v.literal('stop'), ...common, mergedCommits, idle: v.optional(v.literal(true)) }),
+  /** `idle`: nobody uses it. Its memory is saved where the provider can. `save`: it is saved, or nothing is done. */
+  v.object({
+    kind: v.literal('stop'),
+    ...common,
+    mergedCommits,
+    idle: v.optional(v.literal(true)),
+    save: v.optional(v.literal(true)),
+  }),
   /** A stop and a start under one lock. */
   v.object({ kind: v.literal('restart'), ...common }),
   v.object({

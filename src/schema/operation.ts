@@ -1,7 +1,7 @@
 /** The journal's operations, what runs or waits now, and the work that was rescued, as the registry and the CLI have them. */
 import * as v from 'valibot'
 import { actionKinds, progress, requester } from './action.ts'
-import { checkpointName, count, described, environmentKey, machineSize, time, vmId } from './basics.ts'
+import { checkpointName, count, described, environmentKey, machineSize, providerName, time, vmId } from './basics.ts'
 import { outcome } from './outcome.ts'
 
 const text = v.string()
@@ -70,3 +70,23 @@ export const rescued = v.object({
   repositories: described(v.nullable(v.array(text)), 'Their paths in the deleted machine.'),
 })
 export type Rescued = v.InferOutput<typeof rescued>
+
+export const poolStanding = v.object({
+  pool: described(text, 'The image, or the repository; empty for one of a registry that was restored.'),
+  ready: count,
+  wanted: described(count, 'How many the settings want ready.'),
+  machines: v.array(
+    v.object({
+      vmId,
+      provider: providerName,
+      state: described(
+        v.picklist(['filling', 'template', 'ready', 'leaving', 'claimed']),
+        '`filling`: it is being made. `template`: others are forked from it. `leaving`: it is being deleted.',
+      ),
+      hold: described(v.picklist(['memory', 'disk']), 'Where its memory is.'),
+      since: described(time, 'Of the state.'),
+    }),
+  ),
+  problem: described(v.nullable(text), 'Why no more are made ready, at the last attempt.'),
+})
+export type PoolStanding = v.InferOutput<typeof poolStanding>

@@ -71,6 +71,8 @@ const offer = v.object({
         v.object({
           tickets: v.pipe(v.array(environmentKey), v.maxLength(MAX_HOLDERS)),
           ...{ machines: count, cpus: count, memoryMiB: count },
+          /** Machines without a ticket that are kept ready. */
+          ready: v.optional(count),
         }),
       ),
     }),
@@ -192,14 +194,13 @@ export const heartbeatResponse = v.object({
 export type HeartbeatResponse = v.InferOutput<typeof heartbeatResponse>
 
 /**
- * A runner asks for access to one repository, for one ticket that is pinned to it. The answer is 403 (refusedResponse) when the
+ * A runner asks for access to one repository, for one ticket that is pinned to it; or (`ticket` null) to read one that the operator's
+ * `pool` names. The answer is 403 (refusedResponse) when the
  * repository does not serve the ticket's project, the ticket is another runner's or has no machine, or there is no credential that
  * may leave the bot. `to: write` needs a token that can write the contents; a token to read may be null: the repository is public.
  */
 export const gitTokenRequest = v.object({
-  runnerId,
-  ticket: environmentKey,
-  repo: repository,
+  ...{ runnerId, ticket: v.nullable(environmentKey), repo: repository },
   to: v.picklist(['read', 'write']),
 })
 export type GitTokenRequest = v.InferOutput<typeof gitTokenRequest>

@@ -131,7 +131,7 @@ describe.skipIf(noSshd !== null)('ssh --stdio', () => {
     expect(printed.stdout.toString()).toContain(`Host ${T} ${T.toLowerCase()}\n`)
     const answer = await ssh('echo awake')
     expect(answer).toMatchObject({ code: 0, stdout: Buffer.from('awake\n') })
-    expect(answer.stderr).toContain('DROP-1 sleeps, since nobody used it. It is being woken.')
+    expect(answer.stderr).toContain('DROP-1 sleeps. It is being woken.')
     expect(machine.isRunning()).toBe(true)
     cli.know(registry => {
       expect(registry.environment(T)).toMatchObject({ status: 'running', desired: 'running' })

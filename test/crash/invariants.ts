@@ -11,7 +11,7 @@ const IN_MACHINE = ['checkpoints', 'disk']
 /** Files and folders that no row of the registry accounts for. */
 const ownerlessFiles = ({ home, registry }: RunnerContext): string[] => {
   const rows = registry.environments()
-  const ids = rows.map(({ vmId }) => vmId)
+  const ids = [...rows, ...registry.poolMachines()].map(({ vmId }) => vmId)
   const idOf = (name: string) => name.split('.', 1).join('')
   const extra = (folder: string, names: readonly string[]) => names.map(name => `${folder}/${name}`)
   return [
@@ -77,6 +77,11 @@ export const problemsOf = async (context: RunnerContext): Promise<string[]> => {
     ...heldLocks(home),
     ...(await disagreements(context)),
     ...registry.openOperations().map(({ id, kind, ticket }) => `operation ${id}, ${kind} of ${ticket}, is open`),
+    // One that is handed out, or was being made, is no pool's any more.
+    ...registry
+      .poolMachines()
+      .filter(({ state, vmId }) => state !== 'ready' || registry.environmentOfMachine(vmId) !== null)
+      .map(({ vmId, state }) => `${vmId} of a pool is ${state}`),
     ...registry.waiting().map(({ id }) => `row ${id} of the waiting ones`),
     ...findings.map(({ ticket, finding, step }) => `reconcile: ${ticket}: ${finding}; ${step}`),
     ...unread.map(({ message }) => message),

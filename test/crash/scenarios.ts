@@ -9,6 +9,7 @@ import { reconcile } from '../../src/runner/reconciler/reconcile.ts'
 import type { Action } from '../../src/schema/action.ts'
 import type { Outcome } from '../../src/schema/outcome.ts'
 import { actions, openContext } from '../support/context.ts'
+import { openTestFiller } from '../support/pools.ts'
 
 export const TICKET = 'DROP-1'
 const signal = new AbortController().signal
@@ -17,9 +18,18 @@ export const perform = (context: RunnerContext, action: Action, actionId: string
 
 /** `write`: the file that shows which state the machine has. */
 type Before = readonly (Action | { write: string } | { powerOff: true })[]
-/** `action` null: the reconciler does what is needed. */
-/** `fromQueue`: nobody gives it as a command. */
-export type Scenario = { name: string; before: Before; action: Action | null; fromQueue?: true }
+/**
+ * `action` null: the reconciler does what is needed, or with `fills` the filler. `fromQueue`: nobody gives it as a command. `pool`:
+ * as in the settings; it is filled beforehand, unless that is what dies.
+ */
+export type Scenario = {
+  name: string
+  before: Before
+  action: Action | null
+  fromQueue?: true
+  pool?: string
+  fills?: true
+}
 
 const { create, checkpoint, push, restore, stop, start, move, fork } = actions
 const made: Before = [create(TICKET), { write: 'one' }]
@@ -27,6 +37,8 @@ const kept: Before = [...made, checkpoint(TICKET, 'one'), { write: 'two' }]
 const pushes = [1, 2, 3, 4, 5].map(n => push(TICKET, `000000${n}`))
 const restart: Action = { ...stop(TICKET), kind: 'restart' }
 const drop: Action = { ...stop(TICKET), kind: 'delete-checkpoint', name: 'one' }
+
+const POOL = 'pool: [{image: agent-swarm-base}]\n'
 
 export const scenarios: readonly Scenario[] = [
   { name: 'create', before: [], action: create(TICKET) },
@@ -53,6 +65,8 @@ export const scenarios: readonly Scenario[] = [
     before: [...made, fork(TICKET, 2), { write: 'two' }],
     action: actions.promote(TICKET, 2),
   },
+  { name: 'create that takes a ready machine', before: [], action: create(TICKET), pool: POOL },
+  { name: 'making a ready machine', before: [], action: null, pool: POOL, fills: true },
   { name: 'reconcile after the host went down', before: [...kept, { powerOff: true }], action: null },
 ]
 
@@ -69,8 +83,9 @@ export const powerOff = (home: string): void => {
 }
 
 /** A home in which all of `before` has been done. */
-export const prepare = async ({ before }: Scenario): Promise<string> => {
+export const prepare = async ({ before, pool, fills }: Scenario): Promise<string> => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-crash-'))
+  if (pool !== undefined) writeFileSync(join(home, 'config.yaml'), pool, { mode: 0o600 })
   const context = await openContext(home, 'in-process')
   try {
     for (const step of before) {
@@ -81,6 +96,7 @@ export const prepare = async ({ before }: Scenario): Promise<string> => {
         if (outcome.result !== 'done') throw new Error(JSON.stringify(outcome))
       }
     }
+    if (pool !== undefined && fills === undefined) await openTestFiller(context).fill()
   } finally {
     context.close()
   }
@@ -98,10 +114,14 @@ export const reconcileNow = (context: RunnerContext) => reconcile(context, { dry
 /** Does what the scenario is about. */
 export const act = async (
   context: RunnerContext,
-  { action }: Scenario,
+  { action, fills }: Scenario,
   actionId: string | null,
 ): Promise<Outcome | null> => {
   if (action !== null) return perform(context, action, actionId)
+  if (fills === true) {
+    await openTestFiller(context).fill()
+    return null
+  }
   const { failed } = await reconcileNow(context)
   if (failed.length > 0) throw new Error(JSON.stringify(failed))
   return null

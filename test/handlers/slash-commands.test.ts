@@ -67,7 +67,7 @@ test.for<[string, string]>([
 
 test.for<[string, string]>([
   ['status please', 'Usage: `/swarm status`, without arguments.'],
-  ['stop --force', 'Usage: `/swarm stop`, without arguments.'],
+  ['stop --force', 'Usage: `/swarm stop [--save]`, for example `/swarm stop`.'],
   ['checkpoint a b', 'Usage: `/swarm checkpoint [name]`, for example `/swarm checkpoint before-refactor`.'],
   ['delete now', 'Usage: `/swarm delete [--force]`, for example `/swarm delete`.'],
 ])('the answer to /swarm %s: %s', ([typed, answer]) =>
@@ -90,6 +90,7 @@ test.for<[string, object | string]>([
   ['agent kill', 'Usage: `/swarm agent stop` or `/swarm agent start`.'],
   ['agent START', { kind: 'agent', what: 'start' }],
   ['agent stop now', 'Usage: `/swarm agent stop|start`'],
+  ['stop --save', { kind: 'stop', save: true }],
   ['logs setup', 'Usage: `/swarm logs`'],
 ])('/swarm %s', ([text, expected]) => {
   for (const via of ['github', 'jira'] as const) {

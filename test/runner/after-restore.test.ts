@@ -20,11 +20,14 @@ type Guest = {
   settable?: boolean
   random?: string
   failed?: readonly string[]
+  /** Of its identity. */
+  lines?: readonly string[]
 }
+const MACHINE_ID = `machine-id ${'0a'.repeat(16)}`
 
 /** The scripts that the guest got on its standard input, and what people are told. */
 const restored = async (guest: Guest): Promise<{ told: string[]; scripts: string[] }> => {
-  const { behind, settable = true, random = 'random reseeded', failed = [] } = guest
+  const { behind, settable = true, random = 'random reseeded', failed = [], lines: identity = [MACHINE_ID] } = guest
   let offset = behind
   const scripts: string[] = []
   const now = new Date('2026-11-29T02:31:12.460Z').getTime()
@@ -36,7 +39,7 @@ const restored = async (guest: Guest): Promise<{ told: string[]; scripts: string
     const moved = input.match(/\$1 \+ (-?[\d.]+)/)?.[1]
     if (moved !== undefined && settable) offset -= Number(moved)
     const clock = `clock ${(now / 1000 - offset).toFixed(3)}000000`
-    const lines = moved === undefined ? [random, ...failed.map(unit => `failed ${unit}`), clock] : [clock]
+    const lines = moved === undefined ? [random, ...identity, ...failed.map(unit => `failed ${unit}`), clock] : [clock]
     for (const line of lines) onLine(line)
     return { stdout: `${lines.join('\n')}\n`, stderr: '', exitCode: 0, milliseconds: 0 }
   }
@@ -81,6 +84,20 @@ test('a clock that nothing can set, random numbers that are those of the checkpo
   ])
 })
 
+test('a machine without an identity of its own is told, and so is one at the address of another', async () => {
+  const { registry } = it.context
+  await it.do(actions.create('DROP-2'))
+  const at = { host: '192.0.2.1', port: 22, user: 'agent' }
+  for (const ticket of ['DROP-1', 'DROP-2']) registry.setAddress(ticket, at)
+  expect((await restored({ behind: 0, lines: ['machine-id none', 'name unknown'] })).told).toEqual([
+    'It has no machine-id',
+    'Its address 192.0.2.1 is that of DROP-2, too',
+    'It cannot look its own host name up: see /etc/hosts in it',
+  ])
+  registry.setAddress('DROP-2', { ...at, port: 2222 })
+  expect((await restored({ behind: 0 })).told).toEqual([])
+})
+
 test('a guest that does not do as asked is told of', async () => {
   const { context } = it
   context.run = async () => {
@@ -109,5 +126,7 @@ test.for<[string, string, object]>([
 test('an answer that is none is no time', () => {
   const times = { before: 0, heardAt: 0, after: 0 }
   for (const output of ['', 'clock now', 'clock -5', 'random rubbish', `failed ${'x'.repeat(200)}`])
-    expect(parseAnswer(output, times)).toEqual({ clock: null, random: 'failed', failed: [] })
+    expect(parseAnswer(output, times)).toEqual({
+      ...{ clock: null, random: 'failed', failed: [], machineId: null, knowsItsName: true },
+    })
 })

@@ -9,14 +9,13 @@ import {
   assignees,
   closedObject,
   GITHUB_LOGIN,
-  imageName,
   integer,
   listOf,
   oneOf,
   pattern,
   projectKey,
 } from '../../schema/forms.ts'
-import { projectMembers, REPOSITORY_FILE, readFileOfRepository } from '../../schema/repository-file.ts'
+import { machineMembers, projectMembers, REPOSITORY_FILE, readFileOfRepository } from '../../schema/repository-file.ts'
 import {
   member as described,
   type OperatorAgent,
@@ -54,20 +53,7 @@ export const repositoryFile = closedObject({
     'The branches that are served, `*` for any text. Pushes to other branches and pull requests from them do nothing. Default: every branch.',
     ['feature/*', 'fix/*'],
   ),
-  baseImage: described(
-    imageName,
-    "The image that machines are cloned from. The runner's hypervisor must have it. Default: the runner's own.",
-    'node-24',
-  ),
-  size: described(
-    closedObject({
-      cpus: described(integer(1, 64), 'Virtual CPUs.', 4),
-      memoryMiB: described(integer(256, 1_048_576), 'Memory, in MiB.', 8192),
-      diskGiB: described(integer(2, 16_384), 'Disk, in GiB.', 60),
-    }),
-    "The size of new machines, within the runner's limits (`maxCpus`, `maxMemoryMiB`, `maxDiskGiB`). Default of each member: the runner's own.",
-    { cpus: 4 },
-  ),
+  ...machineMembers,
   closed: described(
     ending,
     'What happens to the machine when its pull request is closed unmerged. Default: `stop`.',

@@ -1,4 +1,4 @@
-/** Gives a runner access to one repository, for a ticket that is pinned to it. */
+/** Gives a runner access to one repository: for a ticket that is pinned to it, or to read one that the operator's pool names. */
 import type { ServerResponse } from 'node:http'
 import type { Clock } from '../../clock.ts'
 import { projectOf, type Ticket } from '../../domain.ts'
@@ -15,6 +15,8 @@ export type GitTokenOptions = {
   access: () => GiveGitAccess | null
   /** Whether a repository serves a project, under the names that it has or had. */
   servesNow: (repo: string, project: string) => Promise<boolean>
+  /** Whether the operator keeps machines of this repository ready, and lets it act at all. */
+  isPooled: (repo: string) => Promise<boolean>
   /** GitHub's address for people. */
   webUrl: string
 }
@@ -39,22 +41,49 @@ const isPinned = async ({ store }: Context, ticket: Ticket, runnerId: string): P
 type Refusal = { status: 403 | 503; error: string; remedy: string | null }
 const refusal = (error: string, remedy: string | null = null): Refusal => ({ status: 403, error, remedy })
 
-const decide = async (
+/** For a machine that has no ticket yet. */
+const refuseForPool = async (
+  { isPooled }: Context,
+  repo: string,
+  to: GitTokenRequest['to'],
+): Promise<Refusal | null> => {
+  if (to !== 'read') return refusal(`git access to ${repo}: a machine without a ticket pushes nothing`)
+  if (await isPooled(repo)) return null
+  return refusal(
+    `git access to ${repo}: no machines of it are kept ready`,
+    "On the bot's host, name it in `pool` of config.yaml, as on the runner's, and in GITHUB_REPOSITORIES.",
+  )
+}
+
+const refuseForTicket = async (
   context: Context,
-  { ticket: named, repo: typed, to }: GitTokenRequest,
+  named: Ticket,
+  repo: string,
   runnerId: string,
-  isOwn: boolean,
-): Promise<GitTokenResponse | Refusal> => {
-  const { store, access, servesNow, webUrl } = context
+): Promise<Refusal | null> => {
+  const { store, servesNow } = context
   const ticket = await store.tickets.current(named)
   if (!(await isPinned(context, ticket, runnerId)))
     return refusal(`git access for ${ticket}: this runner has no machine of this ticket`)
+  if (await servesNow(repo, projectOf(ticket))) return null
+  return refusal(
+    `git access for ${ticket}: ${repo} does not serve ${projectOf(ticket)}`,
+    "On the bot's host, add it to GITHUB_REPOSITORIES, and to JIRA_PROJECTS where that maps the project.",
+  )
+}
+
+const decide = async (
+  context: Context,
+  { ticket, repo: typed, to }: GitTokenRequest,
+  runnerId: string,
+  isOwn: boolean,
+): Promise<GitTokenResponse | Refusal> => {
+  const { store, access, webUrl } = context
   const repo = await store.repositories.presentName(typed)
-  if (!(await servesNow(repo, projectOf(ticket))))
-    return refusal(
-      `git access for ${ticket}: ${repo} does not serve ${projectOf(ticket)}`,
-      "On the bot's host, add it to GITHUB_REPOSITORIES, and to JIRA_PROJECTS where that maps the project.",
-    )
+  const refused = await (ticket === null
+    ? refuseForPool(context, repo, to)
+    : refuseForTicket(context, ticket, repo, runnerId))
+  if (refused !== null) return refused
   const give = access()
   if (give === null) return { status: 503, error: 'the bot has not opened GitHub yet', remedy: null }
   try {

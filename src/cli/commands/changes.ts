@@ -18,7 +18,7 @@ const nameOf = ({ words: [, name] }: Invocation) => (name === undefined ? null :
 
 /** A command on existing machines that takes nothing but their tickets. */
 const onEach =
-  (kind: 'start' | 'stop' | 'restart'): RunCommand =>
+  (kind: 'start' | 'restart'): RunCommand =>
   async invocation => {
     const tickets = await machineArguments(invocation.words, invocation.terminal)
     return runChanges(
@@ -60,7 +60,15 @@ export const changes: Record<Exclude<ChangeCommand, 'delete'>, RunCommand> = {
     return runChange(invocation, { kind: 'promote', ticket: baseTicketOf(key), attempt })
   },
   start: onEach('start'),
-  stop: onEach('stop'),
+  stop: async invocation => {
+    const tickets = await machineArguments(invocation.words, invocation.terminal)
+    const save = invocation.flags.save === true ? ({ save: true } as const) : {}
+    return runChanges(
+      invocation,
+      tickets.map(ticket => ({ kind: 'stop', ticket, ...save })),
+      tickets.length > 1,
+    )
+  },
   restart: onEach('restart'),
   restore: async invocation =>
     runChange(invocation, {

@@ -1,4 +1,5 @@
 import { type Listing, listEnvironments, type RunnerContext } from '../../runner/context.ts'
+import { poolStandings, readyText } from '../../runner/pool/standing.ts'
 import type { Output } from '../json.ts'
 import { type Invocation, printJson, printNote, type RunCommand, type Terminal } from '../terminal/output.ts'
 import { draw } from '../terminal/redraw.ts'
@@ -84,10 +85,12 @@ export const run: RunCommand = invocation =>
     }
     await draw(invocation, async () => {
       const { total, rows } = await look(context, invocation)
-      if (rows.length > 0) return listTable(rows, context.clock(), terminal)
+      const ready = poolStandings(context).filter(pool => pool.ready > 0)
+      const below = ready.length === 0 ? '' : `\n${ready.map(readyText).join(', ')}`
+      if (rows.length > 0) return `${listTable(rows, context.clock(), terminal)}${below}`
       const text =
         total === 0
-          ? 'No machines. Create one: agent-swarm create <TICKET>'
+          ? `No machines. Create one: agent-swarm create <TICKET>${below}`
           : `No machines match (${total} without the filter).`
       if (flags.watch === true) return text
       printNote(text, terminal)

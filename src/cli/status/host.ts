@@ -4,6 +4,7 @@ import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node
 import type { Capacity, VmUsage } from '../../../providers/provider.ts'
 import { fitting, type Room, roomOf } from '../../room.ts'
 import { type Listing, listEnvironments, type RunnerContext } from '../../runner/context.ts'
+import { poolStandings, readyText } from '../../runner/pool/standing.ts'
 import { roomNow, TAKES_ROOM } from '../../runner/room.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
 import { counted } from '../../words.ts'
@@ -21,12 +22,16 @@ type Listed = Listing['environments'][number]
 /** Of the hypervisor that would get the next machine, or of this host when no hypervisor answers. */
 const readCapacity = async (
   context: RunnerContext,
-): Promise<{ capacity: Capacity; provider: string | null; isElsewhere: boolean }> => {
+): Promise<{ capacity: Capacity; provider: string | null; isElsewhere: boolean; pooled: Map<string, VmUsage> }> => {
   const { provider: name } = context.config
   // A configured provider is asked without checking first: its answer shows whether it works.
   const provider = await (name === null ? context.chosenProvider() : context.provider(name)).catch(() => null)
   const capacity = await provider?.capacity?.().catch(() => null)
-  if (provider !== null && capacity != null) return { capacity, provider: provider.name, isElsewhere: false }
+  if (provider !== null && capacity != null) {
+    const hasPooled = context.registry.poolMachines().length > 0
+    const pooled = (hasPooled ? await provider.usage?.().catch(() => null) : null) ?? new Map()
+    return { capacity, provider: provider.name, isElsewhere: false, pooled }
+  }
   const disk = await statfs(context.home)
   return {
     capacity: {
@@ -37,6 +42,7 @@ const readCapacity = async (
     provider: null,
     // Machines of a cloud take nothing of this host.
     isElsewhere: provider !== null && provider.capacity === undefined && provider.ownSystem !== true,
+    pooled: new Map(),
   }
 }
 
@@ -44,15 +50,20 @@ const MIB = 1024 ** 2
 const sum = (environments: readonly Listed[], value: (usage: VmUsage) => number | null) =>
   environments.reduce((total, { usage }) => total + (usage === null ? 0 : (value(usage) ?? 0)), 0)
 
-/** By the rule that decides about creates and starts; with what is reserved for machines that are about to run. */
+/**
+ * By the rule that decides about creates and starts; with what is reserved for machines that are about to run. What is held counts
+ * ready machines; what is free does not, since they give way.
+ */
 const readRoom = (
   context: RunnerContext,
   environments: readonly Listed[],
-  { capacity, provider }: Awaited<ReturnType<typeof readCapacity>>,
+  { capacity, provider, pooled }: Awaited<ReturnType<typeof readCapacity>>,
 ): Room => {
   if (provider !== null) {
-    const usage = new Map(environments.flatMap(each => (each.usage === null ? [] : [[each.vmId, each.usage] as const])))
-    return roomNow(context, provider, { capacity, usage })
+    const own = environments.flatMap(each => (each.usage === null ? [] : [[each.vmId, each.usage] as const]))
+    const reading = { capacity, usage: new Map([...pooled, ...own]) }
+    const { held } = roomNow(context, provider, reading)
+    return { ...roomNow(context, provider, reading, { emptied: true }), held }
   }
   const running = environments.flatMap(({ ticket, status, usage }) =>
     usage === null || !TAKES_ROOM.includes(status)
@@ -105,6 +116,7 @@ export const hostStatus = async (
         ...(interruption === undefined ? {} : { interruption }),
         cpusBusy: busy(vmId),
       })),
+      pools: poolStandings(context),
       underWay,
       waiting: waitingActions(context),
       rescued,
@@ -175,6 +187,13 @@ const projectTable = (environments: HostStatus['environments'], { terminal }: Vi
     terminal,
   )
 
+/** A line for each pool, and one for what is wrong with it. */
+const poolLines = ({ pools }: HostStatus): string[] =>
+  pools.flatMap(pool => [
+    `${readyText(pool)}${pool.ready < pool.wanted ? `, of ${pool.wanted} that are wanted` : ''}`,
+    ...(pool.problem === null ? [] : [`  ${stripControls(pool.problem)}`]),
+  ])
+
 const runningTable = ({ underWay }: HostStatus, { now, terminal }: View): string =>
   table(
     [{ title: 'TICKET', whole: true }, 'OPERATION', 'BY', 'STARTED', 'PHASE'],
@@ -214,6 +233,7 @@ export const hostPage = (status: HostStatus, home: string, view: View): string =
     ...(status.environments.every(({ project }) => project === undefined)
       ? []
       : section('PROJECTS', projectTable(status.environments, view))),
+    ...(status.pools.length === 0 ? [] : section('READY', poolLines(status).join('\n'))),
     ...(status.underWay.length === 0 ? [] : section('IN PROGRESS', runningTable(status, view))),
     ...(status.waiting.length === 0 ? [] : section('WAITING', waitingTable(status, view))),
     ...rescuedSection(status.rescued, home, view),

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { is } from 'valibot'
 import { attemptOf, newVmId, type Ticket, ticketOf } from '../../domain.ts'
-import { fail } from '../../errors.ts'
+import { fail, failureOf } from '../../errors.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
 import { needOf } from '../../room.ts'
 import type { Action, MachineSpec } from '../../schema/action.ts'
@@ -17,6 +17,8 @@ import { adoptMachine } from '../reconciler/adopt.ts'
 import { reserveRoom } from '../room.ts'
 import { wantAgentAfterSetup } from './agent.ts'
 import { start } from './start.ts'
+
+type Create = Extract<Action, { kind: 'create' }>
 
 const limits = {
   cpus: ['CPUs', 'AGENT_SWARM_MAX_CPUS'],
@@ -97,14 +99,27 @@ const beginEnvironment = async (
   return requireEnvironment(context, ticket)
 }
 
+/** A ready machine that becomes the ticket's; null when there is none. */
+const takeReady = async (
+  operation: Operation,
+  { ticket, machine = {}, project }: Create,
+): Promise<EnvironmentRow | null> => {
+  const { context } = operation
+  // Without a pool, nothing of it is loaded.
+  if (context.config.pool.length === 0) return null
+  const provider = await context.chosenProvider()
+  const { claimReady } = await import('../pool/claim.ts')
+  const wanted = { ...machineFor(context, ticket, machine), ticket, repo: project?.repo ?? null }
+  const taken = await claimReady(operation, provider, wanted)
+  return taken === null ? null : requireEnvironment(context, ticket)
+}
+
 /** What the machine costs, or that its price is unknown. */
 const priceNote = async ({ provider, row }: Target): Promise<string> => {
   const price = (await provider.prices?.().catch(() => null))?.get(row.vmId)
   if (price === undefined) return ''
   return price.usdPerHour === null ? '. Its price is unknown' : `. It costs ${priceText(price)}`
 }
-
-type Create = Extract<Action, { kind: 'create' }>
 
 /** Brings the project in, or goes on with it. Returns the text that follows the summary. */
 const withProject = async (
@@ -131,9 +146,52 @@ const createAgain = async (operation: Operation, row: EnvironmentRow, action: Cr
   return { summary: `${sentence}. It was stopped, and is running again${project}` }
 }
 
-export const create: ActionRunner<'create'> = async (operation, action) => {
-  const { ticket, machine = {} } = action
+/** Makes the machine, and waits until it answers. Returns what is told of it. One that never answered is removed again. */
+const bringUp = async (operation: Operation, row: EnvironmentRow, machine: MachineSpec, isGoingOn: boolean) => {
   const { context, caller } = operation
+  const { ticket, vmId } = row
+  const target = await targetOf(operation, ticket, row)
+  const pooled = context.registry.poolMachine(vmId)
+  try {
+    // An interrupted create may ask for more than is allowed now.
+    const { size } = machineFor(context, ticket, machine)
+    if (isGoingOn)
+      await reserveRoom(operation, target.provider, { kind: 'create', ticket, vmId, need: needOf(size), isGoingOn })
+    if (pooled !== null) {
+      const note = await (await import('../pool/claim.ts')).bringUp(target, pooled)
+      return { target, note: `${note}${await priceNote(target)}`, path: pooled.path }
+    }
+    await converge({ ...target, size }, 'running')
+    return { target, note: `${await waitAndTell(target)}${await priceNote(target)}`, path: null }
+  } catch (error) {
+    // One that answered may hold somebody's work.
+    if (context.registry.environment(ticket)?.status === 'running') throw error
+    caller.onPhase('undoing')
+    await undoCreate(target)
+    throw error
+  }
+}
+
+/** A ready machine that cannot be used is removed, and another one is made in its place. */
+const bringUpOne = async (operation: Operation, existing: EnvironmentRow | null, action: Create) => {
+  const { context, caller } = operation
+  const { ticket, machine = {} } = action
+  const row = existing ?? (await takeReady(operation, action)) ?? (await beginEnvironment(operation, ticket, machine))
+  if (context.registry.poolMachine(row.vmId) === null) return bringUp(operation, row, machine, existing !== null)
+  try {
+    return await bringUp(operation, row, machine, existing !== null)
+  } catch (error) {
+    if (caller.signal.aborted || context.registry.environment(ticket) !== null) throw error
+    const reason = failureOf(error, 'taking it').message
+    caller.onPhase(`a ready machine could not be used: ${reason}`)
+    const made = await bringUp(operation, await beginEnvironment(operation, ticket, machine), machine, false)
+    return { ...made, note: `${made.note}. A ready machine could not be used, and this one was made anew: ${reason}` }
+  }
+}
+
+export const create: ActionRunner<'create'> = async (operation, action) => {
+  const { ticket } = action
+  const { context } = operation
   const existing = (await existingEnvironment(operation, ticket)) ?? (await adoptExisting(operation, ticket))
   if (existing !== null && existing.status !== 'creating') {
     const again = await createAgain(operation, existing, action)
@@ -149,27 +207,11 @@ export const create: ActionRunner<'create'> = async (operation, action) => {
       `creating ${ticket}: there is no such attempt`,
       `A fork makes new ones: agent-swarm fork ${ticketOf(ticket)}`,
     )
-  const row = existing ?? (await beginEnvironment(operation, ticket, machine))
-  const target = await targetOf(operation, ticket, row)
-  let note: string
-  try {
-    // An interrupted create may ask for more than is allowed now.
-    const { size } = machineFor(context, ticket, machine)
-    if (existing !== null) {
-      const wanted = { kind: 'create', ticket, vmId: row.vmId, need: needOf(size), isGoingOn: true }
-      await reserveRoom(operation, target.provider, wanted)
-    }
-    await converge({ ...target, size }, 'running')
-    note = `${await waitAndTell(target)}${await priceNote(target)}`
-  } catch (error) {
-    // One that answered may hold somebody's work.
-    if (context.registry.environment(ticket)?.status === 'running') throw error
-    caller.onPhase('undoing')
-    await undoCreate(target)
-    throw error
-  }
+  const { target, note, path } = await bringUpOne(operation, existing, action)
+  const { row } = target
   // From here on people may work in it: it stays, whatever becomes of its project.
-  const project = await withProject(await targetOf(operation, ticket), action)
+  const up = await targetOf(operation, ticket)
+  const project = await withProject(path === null ? up : { ...up, pooled: { path } }, action)
   const agent = wantAgentAfterSetup(target, action)
   return { summary: `${ticket} has a machine: ${row.vmId} on ${row.provider}${note}${project}${agent}` }
 }

@@ -1,11 +1,14 @@
-/** Stops a machine, and records what unsaved work is in it. One that is idle is saved with its memory where that is possible. */
+/**
+ * Stops a machine, and records what unsaved work is in it. One that is idle is saved with its memory where that is possible, and one
+ * whose memory a person wants to keep.
+ */
 import { failureOf } from '../../errors.ts'
 import { findUnsavedWork, observe, recordObserved, shutDown, want } from '../machine.ts'
 import { type ActionRunner, type Result, type Target, targetOf } from '../operation.ts'
 import { toUnsavedWork } from '../rescue/unsaved-work.ts'
-import { isAsleep } from '../wake.ts'
+import { isAsleep, requireSave } from '../wake.ts'
 
-/** Notes that the machine sleeps because nobody used it: from then on whoever needs it starts it. */
+/** Notes that the machine sleeps: from then on whoever needs it starts it. */
 const noteAsleep = ({ context, row }: Target, state: 'saved' | 'stopped'): void => {
   const { registry, clock } = context
   const report = { state, at: clock().toISOString() }
@@ -13,7 +16,7 @@ const noteAsleep = ({ context, row }: Target, state: 'saved' | 'stopped'): void 
 }
 
 /** Its processes go on after it: what work is in it is not looked for, and a delete wakes it to ask. */
-const save = async (target: Target): Promise<Result> => {
+const save = async (target: Target, idle: boolean): Promise<Result> => {
   const { context, caller, provider, row } = target
   const { registry } = context
   const before = registry.idleness(row.ticket)
@@ -34,15 +37,21 @@ const save = async (target: Target): Promise<Result> => {
   want(target, 'stopped')
   recordObserved(context, row, 'stopped')
   registry.setAddress(row.ticket, null)
-  return { summary: `The memory of ${row.ticket} is saved, since nobody used it, and the machine is off` }
+  const why = idle ? ', since nobody used it,' : ''
+  const way = idle ? '' : `. It goes on where it is: agent-swarm start ${row.ticket}`
+  return { summary: `The memory of ${row.ticket} is saved${why} and the machine is off${way}` }
 }
 
-export const stop: ActionRunner<'stop'> = async (operation, { ticket, mergedCommits, idle = false }) => {
+export const stop: ActionRunner<'stop'> = async (
+  operation,
+  { ticket, mergedCommits, idle = false, save: keepsMemory = false },
+) => {
   const { context } = operation
   const target = await targetOf(operation, ticket)
   const { provider, row } = target
   const observed = await observe(provider, row)
-  if (idle && observed === 'running' && provider.save !== undefined) return save(target)
+  if (keepsMemory) requireSave(provider, ticket)
+  if ((keepsMemory || (idle && provider.save !== undefined)) && observed === 'running') return save(target, idle)
   want(target, 'stopped')
   if (observed === 'stopped') {
     recordObserved(context, row, 'stopped')

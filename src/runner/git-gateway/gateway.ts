@@ -7,14 +7,14 @@ import { openMachineLogs } from '../link/machine-log.ts'
 import { type BackendRequest, serveBackend } from './backend.ts'
 import { explainRemote, type Git, openGit, REPOSITORY_LIMITS, type RepositoryLimits } from './git.ts'
 import { type Mirrors, openMirrors, type Remote } from './mirrors.ts'
-import type { PushRules } from './policy.ts'
+import { type PushRules, poolRepository } from './policy.ts'
 import type { Answer, Question } from './pre-receive.ts'
 import { decidePush, type PushContext, type PushRecord, recordInterrupted } from './push.ts'
 import { type Route, readRoute } from './route.ts'
 import { openSlots, type SlotLimits } from './slots.ts'
 import { openTokens, type TokenSource, type Tokens } from './tokens.ts'
 
-/** Whose connection it is. The link knows it from the socket; a request says nothing about it. */
+/** Whose connection it is. The link knows it from the socket; a request says nothing about it. `ticket`: or the key of a pool. */
 export type Machine = { ticket: string; vmId: string }
 
 export type GitGatewayOptions = {
@@ -75,6 +75,10 @@ const authorize = async (
   ticket: string,
   { repo, need }: { repo: string; need: 'read' | 'write' },
 ): Promise<Remote> => {
+  const pool = poolRepository(ticket)
+  if (pool !== null && need === 'write')
+    throw fail('refused', 'a machine that has no ticket yet pushes nothing', 'It may when a create has taken it.')
+  if (pool !== null && pool !== repo) throw fail('refused', `a ready machine of ${pool} fetches nothing else`)
   if (!(await context.mayFetch(ticket, repo)))
     throw fail(
       'refused',
@@ -243,6 +247,16 @@ export const openGitGateway = (options: GitGatewayOptions) => {
     sweep: (): Promise<void> => {
       const used = new Set(options.repositories().map(repo => repo.toLowerCase()))
       return mirrors.sweep(async repo => used.has(repo))
+    },
+    /** The newest commit of the default branch, as the remote has it now; null in an empty repository. */
+    headOf: async ({ ticket, repo: typed }: Pick<ReadFile, 'ticket' | 'repo'>): Promise<string | null> => {
+      const repo = typed.toLowerCase()
+      mirrors.expire(repo)
+      await mirrors.update(repo, await authorize(context, ticket, { repo, need: 'read' }))
+      const answer = await git('reading HEAD', mirrors.path(repo), ['rev-parse', '-q', '--verify', 'HEAD'], {
+        answers: [1, 128],
+      })
+      return answer.exitCode === 0 ? answer.stdout.trim() : null
     },
     /** A file of the default branch, as the remote has it now; null when there is none, or it is longer than `most` bytes. */
     readFile: async ({ ticket, repo: typed, path, most }: ReadFile): Promise<string | null> => {

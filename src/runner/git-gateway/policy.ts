@@ -20,6 +20,12 @@ export type PushRules = {
   currentKey(ticket: Ticket): Ticket
 }
 
+/** Whose machine a ready one of a repository's pool is: it fetches that repository, and pushes nothing. No ticket reads so. */
+export const poolKey = (repo: string): string => `pool:${repo.toLowerCase()}`
+/** The repository of such a key; null for a ticket's. */
+export const poolRepository = (key: string): string | null =>
+  key.startsWith('pool:') ? key.slice('pool:'.length) : null
+
 /** A push of more is a mistake or an attack. */
 export const MAX_UPDATES = 50
 /** Commits that a rewrite may drop. */

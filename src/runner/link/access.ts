@@ -2,12 +2,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Config } from '../../config/config.ts'
 import { fail } from '../../errors.ts'
+import type { Log } from '../../log.ts'
 import type { RunnerContext } from '../context.ts'
 import type { GitGateway } from '../git-gateway/gateway.ts'
+import { poolKey } from '../git-gateway/policy.ts'
+import type { Filling } from '../pool/fill.ts'
 import { accessThrough, remoteOf, type WithProjectAccess } from '../project/access.ts'
 import { setGitUp } from '../project/clone.ts'
 import type { LinkOptions } from './link.ts'
-import type { Link, Links } from './types.ts'
+import { withLink } from './links.ts'
+import type { Link, LinkServices, Links } from './types.ts'
 
 /** How long a create waits for the link of its machine. */
 const UP_MS = 60_000
@@ -56,3 +60,14 @@ export const linkAccess =
     const link = await openLink(links, machine.vmId, machine.signal)
     return work(accessThrough(gateway, machine, link.address('git'), config))
   }
+
+/** The same for a machine that has no ticket yet, over a link that lasts no longer: it may fetch this repository. */
+export const pooledAccess =
+  (
+    context: RunnerContext,
+    { gateway, services, log }: { gateway: GitGateway; services: LinkServices; log: Log },
+  ): Filling['withAccess'] =>
+  ({ vmId, provider, repo, signal }, work) =>
+    withLink({ context, row: { vmId, provider }, signal }, services, { log }, ({ address }) =>
+      work(accessThrough(gateway, { ticket: poolKey(repo), repo }, address('git'), context.config)),
+    )

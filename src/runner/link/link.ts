@@ -9,10 +9,11 @@ import { writeFileAtomic } from '../../files.ts'
 import type { Log } from '../../log.ts'
 import { tryLinkLock } from '../../registry/lock.ts'
 import { isOwnSystem } from '../agent/own-system.ts'
+import { poolKey } from '../git-gateway/policy.ts'
 import { type Connecting, connect, type Ended, type LinkContext } from './connection.ts'
 import { openFollowed } from './following.ts'
 import { linkFolder, openServices, type Services } from './services.ts'
-import type { Activity, Link, LinkServices, OnActivity } from './types.ts'
+import type { Activity, Link, LinkedMachine, LinkServices, OnActivity } from './types.ts'
 
 const RETRY = backoff({ first: 1_000, most: 60_000 })
 /** A connection that held for so long starts the waits anew. */
@@ -150,6 +151,14 @@ const stayUp = (state: State, prepare: Prepare, closing: AbortSignal): ReturnTyp
   return { ended: stay(), breakOff: () => {}, nudge: () => {} }
 }
 
+/** One of a pool has no ticket yet: it may fetch its repository. */
+const linkedMachine = (registry: LinkContext['registry'], vmId: string): LinkedMachine | null => {
+  const row = registry.environmentOfMachine(vmId)
+  if (row !== null) return { ticket: row.ticket, vmId }
+  const repository = registry.poolMachine(vmId)?.madeOf.repository ?? null
+  return repository === null ? null : { ticket: poolKey(repository), vmId }
+}
+
 /** Null when another process, or another part of this one, has the machine's link. */
 export const holdLink = async (
   context: LinkContext,
@@ -181,10 +190,7 @@ const openLink = async (
   let breakOff = () => {}
   const opened = await openServices({
     ...{ home, vmId, services, log, ports: guest.ports },
-    machine: () => {
-      const row = registry.environmentOfMachine(vmId)
-      return row === null ? null : { ticket: row.ticket, vmId }
-    },
+    machine: () => linkedMachine(registry, vmId),
     loopback: isHere ? 'direct' : loopback ? 'forwarded' : null,
     onFlood: () => {
       log.warn({ vmId }, 'closing the link of a machine: too many connections or requests in 10 s')

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Ticket } from '../../domain.ts'
 import type { LinkService } from '../../schema/link.ts'
 
-/** Whose request it is. It comes from the socket that the request arrived at, never from what the request says. */
+/** Whose request it is; `ticket` may be the key of a pool, for a machine that has none yet. It comes from the socket that the request arrived at, never from what the request says. */
 export type LinkedMachine = { ticket: Ticket; vmId: string }
 
 /**

@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2154,SC2015
-# Sets git up system-wide, and clones the repository unless it is there.
+# Sets git up system-wide, and clones the repository. One that is there is brought up to date: on its default branch, files too.
 #
 # Set beforehand: url, the address of the repository; gitconfig, our settings of git; ticket; wanted, a branch or nothing.
 # Says `branches` that name the ticket, the one with the newest commit first, then the wanted one; and `cloned`.
@@ -30,6 +30,14 @@ clone() {
   as_user mv -T "$unfinished" "$folder" || refuse "the folder $path cannot be made"
 }
 
+# A branch that somebody works on stays as it is, and so does a default branch with changes of its own.
+bring_up_to_date() {
+  problem=$(project_git fetch -q --prune origin 2>&1) || refuse "$(printf '%s' "$problem" | tail -c 2000)"
+  default=$(project_git symbolic-ref -q --short refs/remotes/origin/HEAD) || return 0
+  [ "$(project_git symbolic-ref -q --short HEAD)" != "${default#origin/}" ] ||
+    project_git merge -q --ff-only "$default" >/dev/null 2>&1 || :
+}
+
 main() {
   command -v git >/dev/null || refuse 'git is not installed in the machine'
   make_state
@@ -37,6 +45,7 @@ main() {
   if [ -e "$folder/.git" ]; then
     [ "$(project_git config --get remote.origin.url)" = "$url" ] ||
       refuse "another repository is in $path"
+    bring_up_to_date
   elif [ -n "$(ls -A "$folder" 2>/dev/null)" ]; then
     refuse "the folder $path is not empty"
   else

@@ -79,12 +79,13 @@ export const setGitUp = async (
   await askGuest(guest, 'git-config.sh', { variables: { path, gitconfig } }, { signal })
 }
 
-export const cloneProject = async (
+/** `ticket`: or `pool`, for a machine that has none yet. Returns the branches of the remote that name it. */
+export const cloneRepository = async (
   guest: Guest,
   access: ProjectAccess,
-  spec: { ticket: Ticket; repo: string; branch: string | null; summary: string | null; path: string },
-  { projects, signal }: { projects: readonly string[]; signal: AbortSignal },
-): Promise<Branch> => {
+  spec: { ticket: Ticket; repo: string; branch: string | null; path: string },
+  signal: AbortSignal,
+): Promise<string[]> => {
   const { ticket, repo, path } = spec
   const url = `${access.remote}${repo}.git`
   const variables = {
@@ -104,7 +105,17 @@ export const cloneProject = async (
         : explained
     },
   )
-  const remote = (answered(answer, 'branches') ?? '').split('\n').filter(name => name !== '')
+  return (answered(answer, 'branches') ?? '').split('\n').filter(name => name !== '')
+}
+
+export const cloneProject = async (
+  guest: Guest,
+  access: ProjectAccess,
+  spec: { ticket: Ticket; repo: string; branch: string | null; summary: string | null; path: string },
+  { projects, signal }: { projects: readonly string[]; signal: AbortSignal },
+): Promise<Branch> => {
+  const { ticket, path } = spec
+  const remote = await cloneRepository(guest, access, spec, signal)
   const branch = chooseBranch({ ticket, wanted: spec.branch, summary: spec.summary }, remote, projects)
   const checkout = { path, branch: branch.name, remote: branch.isRemote ? '1' : '' }
   await askGuest(guest, 'checkout.sh', { variables: checkout }, { signal })

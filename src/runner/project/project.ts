@@ -18,8 +18,11 @@ import { answered, askGuest, shown } from './guest.ts'
 import { beginStart, describeStep, installSteps, runSetup } from './steps.ts'
 import { type Found, LOOKED_AT, MAX_FILE, type Plan, planWorkspace } from './workspace.ts'
 
+/** A machine that answers, with a ticket or without one yet. */
+export type Preparing = Pick<Target, 'context' | 'provider' | 'caller'> & { row: Pick<Target['row'], 'vmId' | 'ssh'> }
+
 /** The operator's `workspace` of a repository, whose name has no case. */
-const operatorWorkspace = ({ context }: Target, repo: string) =>
+const operatorWorkspace = ({ context }: Preparing, repo: string) =>
   Object.entries(context.config.workspace).find(([name]) => name.toLowerCase() === repo.toLowerCase())?.[1]
 
 /** Writes what is known now. */
@@ -28,8 +31,12 @@ const record = ({ context, row }: Target, project: ProjectRow): ProjectRow => {
   return project
 }
 
+/** Where the project goes before its own file has been read. */
+export const firstPath = (target: Preparing, repo: string): string =>
+  operatorWorkspace(target, repo)?.path ?? `~/${repo.slice(repo.indexOf('/') + 1)}`
+
 /** How setup and start are decided. `path`: where the project is now. */
-const readPlan = async (target: Target, access: ProjectAccess, repo: string, path: string): Promise<Plan> => {
+export const readPlan = async (target: Preparing, access: ProjectAccess, repo: string, path: string): Promise<Plan> => {
   const { signal } = target.caller
   const ownFile =
     access.readDefaultFile === null ? null : await access.readDefaultFile(REPOSITORY_FILE, MAX_REPOSITORY_FILE)
@@ -105,12 +112,16 @@ const stopSetup = async (target: Target, path: string): Promise<void> => {
 }
 
 /** Why setup and start are not run here; null when they are. */
-const refusal = ({ provider }: Target, { setup, start }: Plan): string | null => {
+const refusal = ({ provider }: Preparing, { setup, start }: Plan): string | null => {
   const sources = [...new Set([setup, start].flatMap(step => step?.source ?? []))]
   return provider.ownSystem !== true || sources.length === 0
     ? null
     : `setup and start (${sources.join(', ')}) are not run: machines of ${provider.name} are folders, and the commands would run on this host itself`
 }
+
+/** To the folder that its own file names. */
+export const moveProject = async (target: Preparing, from: string, path: string): Promise<void> =>
+  void (await askGuest(target, 'move.sh', { variables: { path, from } }, target.caller))
 
 const prepareThrough = async (target: Target, begun: ProjectRow, access: ProjectAccess): Promise<Told> => {
   const { caller, context, provider, row } = target
@@ -122,7 +133,7 @@ const prepareThrough = async (target: Target, begun: ProjectRow, access: Project
   let project = record(target, { ...begun, branch: branch.name })
   const plan = await readPlan(target, access, project.repo, project.path)
   if (plan.path !== project.path) {
-    await askGuest(target, 'move.sh', { variables: { path: plan.path, from: project.path } }, caller)
+    await moveProject(target, project.path, plan.path)
     project = { ...project, path: plan.path }
   }
   project = record(target, { ...project, ports: plan.ports, save: plan.save })
@@ -158,7 +169,7 @@ const begin = (target: Target, spec: ProjectSpec, known: ProjectRow | null): Pro
   const problem = unfinished(target.row.ticket)
   if (known !== null) return record(target, { ...known, problem })
   const { repo, branch, summary } = spec
-  const path = operatorWorkspace(target, repo)?.path ?? `~/${repo.slice(repo.indexOf('/') + 1)}`
+  const path = target.pooled?.path ?? firstPath(target, repo)
   return record(target, { repo, branch, summary, path, ports: [], save: [], setup: null, start: null, problem })
 }
 

@@ -19,6 +19,9 @@ type Left = { context: RunnerContext; provider: Provider; leftover: Leftover }
 const busy = (name: string) =>
   fail('busy', `pruning what is left of ${name}: somebody works on it now`, 'Try again later: agent-swarm prune')
 
+/** Operations whose machine nobody has worked in. */
+const BEFORE_A_TICKET: readonly string[] = ['build-base', 'selftest', 'fill-pool']
+
 /** Fails unless the machine is still gone, and nobody has it. The caller holds its lock. */
 const requireLeft = async ({ context, provider, leftover: { vmId, hasDisk } }: Left): Promise<void> => {
   const doing = `pruning what is left of ${vmId}`
@@ -87,7 +90,7 @@ const whyKept = (
   if (row !== null) return `it is the lost machine of ${row.ticket}: agent-swarm create or delete ${row.ticket}`
   if (registry.knowsMachine(vmId)) return 'it is being built'
   if (made === null && !hasHostKey(home, vmId)) return 'another home has it, or nobody knows whose it is'
-  if (!hasDisk || made?.kind === 'build-base' || made?.kind === 'selftest') return null
+  if (!hasDisk || BEFORE_A_TICKET.includes(made?.kind ?? '')) return null
   const ticket = made?.ticket ?? null
   if (ticket === null) return 'it may hold work, and the journal does not have its ticket any more'
   if (provider.recoverVm === undefined) return `it may hold work, and ${provider.name} cannot read it`
@@ -109,7 +112,9 @@ export const sortLeftovers = (context: RunnerContext, provider: Provider, leftov
     else if (!hasDisk || ticket === null)
       prunable.push({
         ...item,
-        reason: hasDisk ? 'a build of an image left it' : 'its machine does not exist, and it has no disk',
+        reason: hasDisk
+          ? `${made?.kind === 'fill-pool' ? 'a ready machine' : 'a build of an image'} left it`
+          : 'its machine does not exist, and it has no disk',
         remove: () => removeFiles(left, ticket ?? vmId),
       })
     else

@@ -19,6 +19,7 @@ const whyKept = ({ context, ownHome }: View, { name, manifest, machines }: BaseI
   const { imageDays } = config.retention
   const before = clock().getTime() - imageDays * DAY_MS
   if (name === config.baseImage) return 'the configuration names it'
+  if (config.pool.some(({ image }) => image === name)) return 'machines of it are kept ready (setting pool)'
   const tickets = registry.environments().filter(({ baseImage }) => baseImage === name)
   if (tickets.length > 0) return `used by ${nameSome(tickets.map(({ ticket }) => ticket))}`
   if (machines.length > 0) return `disks depend on it: ${nameSome(machines)}`

@@ -2,7 +2,7 @@
 import type { Leftover, VmInfo } from '../../../providers/provider.ts'
 import type { ProviderName, Ticket } from '../../domain.ts'
 import type { MachineRow } from '../../registry/machines.ts'
-import type { EnvironmentRow } from '../../registry/registry.ts'
+import type { EnvironmentRow, PoolMachine } from '../../registry/registry.ts'
 import type { OperationRow } from '../../schema/operation.ts'
 import { nextStep, type Observed, observedIn, recoveryStep } from '../lifecycle.ts'
 
@@ -176,7 +176,7 @@ export const findingOfLeftover = (provider: ProviderName, { vmId, hasDisk }: Lef
 export const findingOfKey = (vmId: string): Found =>
   found({ ticket: null, vmId, provider: null }, 'keep', 'the host key of a machine that does not exist', SEE_PRUNE)
 const WORK = { base: 'the build of an image', selftest: 'a selftest' } as const
-/** A machine that its command would have removed. Those of the pool are kept. */
+/** A machine that its command would have removed. */
 export const findingsOfTemporary = ({ vmId, provider, purpose }: MachineRow): Found[] =>
   purpose === 'pool'
     ? []
@@ -187,5 +187,15 @@ export const findingsOfTemporary = ({ vmId, provider, purpose }: MachineRow): Fo
           `${WORK[purpose]} was interrupted: the process died`,
         ),
       ]
+/** A machine of a pool. `exists`: null when its hypervisor did not answer. */
+export const findingsOfPooled = (
+  { vmId, provider, pool, state }: Pick<PoolMachine, 'vmId' | 'provider' | 'pool' | 'state'>,
+  exists: boolean | null,
+): Found[] => {
+  const gone = (finding: string) => [found({ ticket: null, vmId, provider }, 'remove-temporary', finding)]
+  if (state === 'filling') return gone(`making a ready machine of ${pool} was interrupted: the process died`)
+  if (state === 'leaving') return gone(`a ready machine of ${pool} was given up, and not deleted yet`)
+  return exists === false && state !== 'claimed' ? gone(`a ready machine of ${pool} no longer exists`) : []
+}
 export const findingOfWaiting = (ticket: Ticket, kind: string): Found =>
   found({ ticket, vmId: null, provider: null }, 'remove-waiting', `a ${kind} waits whose process is gone`)

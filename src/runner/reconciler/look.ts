@@ -15,6 +15,7 @@ import {
   findingOfLeftover,
   findingOfMachine,
   findingOfWaiting,
+  findingsOfPooled,
   findingsOfTemporary,
   findingsOfTicket,
   findingsWithoutRow,
@@ -111,6 +112,10 @@ export const findingsIn = (context: RunnerContext, all: Listings): Found[] => {
       ...unknown(leftovers).map(leftover => findingOfLeftover(name, leftover)),
     ]),
     ...machines.flatMap(findingsOfTemporary),
+    ...registry.poolMachines().flatMap(machine => {
+      const vms = all.listings.get(machine.provider)?.vms
+      return findingsOfPooled(machine, vms === undefined ? null : vms.some(({ vmId }) => vmId === machine.vmId))
+    }),
     // Of a hypervisor that does not answer, the machines are not known.
     ...(all.unread.length > 0 || all.listings.size === 0
       ? []

@@ -123,7 +123,11 @@ const removeDeadWaiting = ({ registry }: RunnerContext): void => {
   for (const { id, pid } of registry.waiting()) if (!isProcessAlive(pid)) registry.endWaiting(id)
 }
 
-const removeTemporary = async (context: RunnerContext): Promise<void> => {
+const removeTemporary = async (context: RunnerContext, { vmId, provider }: Found): Promise<void> => {
+  const { registry, clock } = context
+  const isPooled = vmId !== null && provider !== null && registry.poolMachine(vmId) !== null
+  if (isPooled && (await listed(context, provider, vmId)) === undefined)
+    await ifUnlocked(context.home, vmId, async () => registry.leavePool(vmId, clock().toISOString()))
   const [first] = await removeDeadMachines(context)
   if (first !== undefined) throw fail(first.failure.kind, first.failure.message, first.failure.remedy)
 }
@@ -133,7 +137,7 @@ export const takeStep = async (context: RunnerContext, finding: Found, options: 
   const { ticket, does } = finding
   if (!changesSomething(finding)) return
   if (does === 'remove-waiting') removeDeadWaiting(context)
-  else if (does === 'remove-temporary') await removeTemporary(context)
+  else if (does === 'remove-temporary') await removeTemporary(context, finding)
   else if (ticket !== null)
     await ifUnlocked(context.home, ticket, () =>
       does === 'adopt' ? adopt(context, finding) : settleTicket(context, ticket, options),

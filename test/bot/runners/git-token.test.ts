@@ -19,6 +19,8 @@ type Options = {
   /** The bot's credential; `dev` is a personal token. */
   credential?: 'app' | 'dev'
   ownToken?: string
+  /** Repositories of the setting `pool`. */
+  pooled?: string[]
 }
 
 /** A bot's runner API before a GitHub with acme/shop and acme/api. Runner `one` has the machine of DROP-1. */
@@ -28,6 +30,7 @@ const openTokens = async ({
   permissions = { contents: 'write' },
   credential = 'app',
   ownToken,
+  pooled = [],
 }: Options = {}) => {
   const github = await startGitHub({ more: ['api'], permissions })
   onTestFinished(() => github.stop())
@@ -38,6 +41,7 @@ const openTokens = async ({
     git: {
       access: () => access.gitAccess,
       servesNow: (repo, project) => late.servesNow(repo, project),
+      isPooled: async repo => pooled.includes(repo),
       webUrl: 'https://github.com',
     },
   })
@@ -89,6 +93,23 @@ test('a token for one repository, for its ticket, until it is nearly over', asyn
       .slice(before)
       .map(({ body }) => (body as { permissions: object }).permissions),
   ).toEqual([{ contents: 'write' }, { contents: 'read' }])
+})
+
+test('without a ticket, a token to read what the pool names, and nothing else', async () => {
+  const { ask, minted } = await openTokens({ pooled: ['acme/api'] })
+  const before = minted().length
+  const none = { ticket: null, repo: 'acme/api' }
+  expect(await ask({ ...none, to: 'read' })).toMatchObject({ status: 200, token: expect.stringMatching(/^ghs_/) })
+  expect(minted().slice(before)).toMatchObject([{ body: { repositories: ['api'], permissions: { contents: 'read' } } }])
+  expect(await ask({ ...none, to: 'write' })).toMatchObject({
+    status: 403,
+    error: 'git access to acme/api: a machine without a ticket pushes nothing',
+  })
+  expect(await ask({ ticket: null, repo: 'acme/shop', to: 'read' })).toMatchObject({
+    status: 403,
+    error: 'git access to acme/shop: no machines of it are kept ready',
+  })
+  expect(minted()).toHaveLength(before + 1)
 })
 
 test('requests at once make one token', async () => {

@@ -44,7 +44,10 @@ export const openRunnerStage = async (options: Partial<RunnerApiOptions> = {}) =
     },
     whyOutdated: async () => null,
     onMessages: () => {},
-    git: { access: () => null, servesNow: async () => false, webUrl: 'https://github.com' },
+    git: {
+      ...{ access: () => null, servesNow: async () => false, isPooled: async () => false },
+      webUrl: 'https://github.com',
+    },
     ...options,
   }
   const api = openRunnerApi(context)

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { fail } from '../../../src/errors.ts'
 import { REPOSITORY_LIMITS } from '../../../src/runner/git-gateway/git.ts'
+import { poolKey } from '../../../src/runner/git-gateway/policy.ts'
 import { openStage, runGit, TOKEN } from './stage.ts'
 
 const branch = async (stage: Awaited<ReturnType<typeof openStage>>, name: string) => {
@@ -235,6 +236,35 @@ test('a repository that the operator closed to pushes is cloned, and says so to 
     'remote: agent-swarm: machines may not push to acme/shop. Ask the operator',
   )
   expect(stage.pushes).toEqual([])
+})
+
+test('a ready machine without a ticket fetches the repository of its pool, and pushes nothing', async () => {
+  const asked: string[] = []
+  const stage = await openStage({ mayFetch: (key, repo) => key === 'pool:acme/shop' && repo === 'acme/shop' })
+  const { tokenFor } = stage.options.tokens
+  await stage.restart({
+    tokens: {
+      tokenFor: need => {
+        asked.push(`${need.need} ${need.ticket} ${need.repo}`)
+        return tokenFor(need)
+      },
+    },
+  })
+  const ready = await stage.machine(poolKey('Acme/Shop'))
+  expect(await ready.clone()).toMatchObject({ code: 0 })
+  await ready.git('checkout', '-q', '-b', 'DROP-1-login')
+  await ready.commit('login')
+  const before = stage.server.git('acme/shop', 'for-each-ref')
+  const push = await ready.git('push', 'origin', 'DROP-1-login')
+  expect(push.code).not.toBe(0)
+  expect(push.stderr).toContain('a machine that has no ticket yet pushes nothing')
+  expect(stage.server.git('acme/shop', 'for-each-ref')).toBe(before)
+  const other = await runGit(ready.place, ['clone', '-q', `${ready.address}/acme/api`])
+  expect(other.stderr).toContain('a ready machine of acme/shop fetches nothing else')
+  expect(new Set(asked)).toEqual(new Set(['read pool:acme/shop acme/shop']))
+  expect(await stage.gateway().headOf({ ticket: poolKey('acme/shop'), repo: 'acme/shop' })).toBe(
+    stage.server.git('acme/shop', 'rev-parse', 'main'),
+  )
 })
 
 test('a revoked token ends fetches and pushes at once, with words; a new one is asked for', async () => {

@@ -95,7 +95,7 @@ export const openStage = async (change: Partial<GitGatewayOptions> = {}) => {
   const machine = async (ticket: string) => {
     const address = await addressOf(ticket)
     const place = join(folder, `${ticket}-${listeners.length}`)
-    mkdirSync(place)
+    mkdirSync(place, { recursive: true })
     const shop = join(place, 'shop')
     const git = (...argv: string[]) => runGit(shop, argv)
     return {

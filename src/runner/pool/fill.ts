@@ -1,0 +1,198 @@
+/**
+ * Makes one machine of a pool. It is journalled, and locked by this process, before its first outside command: when the process
+ * dies, whoever recovers deletes it.
+ */
+import { randomBytes } from 'node:crypto'
+import type { Provider } from '../../../providers/provider.ts'
+import { newVmId, poolName } from '../../domain.ts'
+import { fail } from '../../errors.ts'
+import { lockNewMachine, withRoomLock } from '../../registry/lock.ts'
+import type { MadeOf, PoolMachine } from '../../registry/registry.ts'
+import { amountOf, needOf } from '../../room.ts'
+import type { Pool } from '../../schema/pool.ts'
+import { check } from '../after-restore.ts'
+import type { RunnerContext } from '../context.ts'
+import type { Caller } from '../operation.ts'
+import type { ProjectAccess } from '../project/access.ts'
+import type { Preparing } from '../project/project.ts'
+import { fitsBeside } from '../room.ts'
+import { putGuestFiles, runInGuest, waitForGuest } from '../ssh/guest.ts'
+import { forgetHostKey, loginKey, pinnedHostKey } from '../ssh/keys.ts'
+
+/** A memory that comes up elsewhere answers within seconds, and under emulation on a busy host within a minute. */
+const FORK_DEADLINE_MS = 3 * 60_000
+/** The rest of the guest's own boot goes on after its first answer. */
+const SETTLE_DEADLINE_MS = 10 * 60_000
+const SETTLE = 'cloud-init status --wait >/dev/null 2>&1 </dev/null\nsync\n'
+const TEMPLATE_CHECKPOINT = 'pool'
+const by = { via: 'clock', who: null } as const
+
+export type Filling = {
+  context: RunnerContext
+  provider: Provider
+  pool: Pool
+  madeOf: MadeOf
+  /** Gives `work` the way to a repository, for a machine that has no ticket. */
+  withAccess: <T>(
+    machine: { vmId: string; provider: string; repo: string; signal: AbortSignal },
+    work: (access: ProjectAccess) => Promise<T>,
+  ) => Promise<T>
+  caller: Pick<Caller, 'signal' | 'onPhase'>
+  /** Called with the machine that is begun: from then on it can be given up. */
+  onBegun: (vmId: string) => void
+}
+type Made = { vmId: string; path: string | null; machineId: string | null }
+
+const now = ({ context }: Filling) => context.clock().toISOString()
+
+/** Journals the machine, where it fits beside all others. */
+const begin = async (filling: Filling): Promise<{ vmId: string; unlock: () => void }> => {
+  const { context, provider, pool, madeOf, caller } = filling
+  const { home, registry } = context
+  const vmId = newVmId('pool', randomBytes(4).toString('hex'))
+  const unlock = lockNewMachine(home, vmId)
+  try {
+    await withRoomLock(home, caller.signal, async () => {
+      const need = needOf(madeOf)
+      if (!(await fitsBeside(context, provider, need)))
+        throw fail(
+          'capacity',
+          `making a machine of the pool ${poolName(pool)}: the host has no room for ${amountOf('memoryMiB', need.memoryMiB)} more`,
+          'Stop machines, or keep fewer ready.',
+        )
+      const machine = { vmId, provider: provider.name, pool: poolName(pool), hold: pool.hold, madeOf }
+      registry.beginPoolMachine(machine, { by, at: now(filling) })
+    })
+    filling.onBegun(vmId)
+    return { vmId, unlock }
+  } catch (error) {
+    unlock()
+    throw error
+  }
+}
+
+/** What a failure leaves in the journal is deleted by the recovery. */
+const make = async (filling: Filling, to: 'ready' | 'template', work: (vmId: string) => Promise<Made>) => {
+  const { context, provider, caller } = filling
+  const { home, registry } = context
+  const { vmId, unlock } = await begin(filling)
+  try {
+    const made = await work(vmId)
+    caller.signal.throwIfAborted()
+    if (!registry.endFilling(vmId, to, made, now(filling))) throw fail('cancelled', `making ${vmId}: it was given up`)
+    return made
+  } catch (error) {
+    await provider.deleteVm(vmId)
+    forgetHostKey(home, vmId)
+    registry.endMachine(vmId, now(filling), 'failed')
+    throw error
+  } finally {
+    unlock()
+  }
+}
+
+const keysOf = async ({ context }: Filling, vmId: string) => {
+  const [publicKey, hostKey] = await Promise.all([
+    loginKey(context.run, context.home),
+    pinnedHostKey(context.run, context.home, vmId),
+  ])
+  return { vmId, publicKey, hostKey }
+}
+
+/** Waits until it answers under its pinned host key. */
+const answer = async (filling: Filling, vmId: string, deadline: number): Promise<Preparing> => {
+  const { context, provider, caller } = filling
+  const { signal } = caller
+  caller.onPhase('ssh')
+  const isSlow = async () => (await provider.emulated?.()) === true
+  const answered = await waitForGuest(context, provider, vmId, { signal, deadline, isSlow })
+  if (answered?.hasOurFiles === false) await putGuestFiles(context, provider, vmId, signal)
+  const full = { actionId: null, correlation: null, ...caller }
+  return { context, provider, caller: full, row: { vmId, ssh: answered?.ssh ?? null } }
+}
+
+/** That its identity is its own, and its clock right. Returns its machine-id. */
+const prove = async ({ context }: Filling, machine: Preparing): Promise<string | null> => {
+  const { faults, machineId } = await check(machine)
+  if (faults.length > 0) throw fail('refused', `making ${machine.row.vmId}: ${faults.join('. ')}`)
+  const twin = context.registry.poolMachines().find(other => machineId !== null && other.machineId === machineId)
+  if (twin !== undefined)
+    throw fail('refused', `making ${machine.row.vmId}: it has the machine-id of ${twin.vmId}, another ready machine`)
+  return machineId
+}
+
+/** A machine that boots, with its project. */
+const fresh = async (filling: Filling, vmId: string): Promise<Made> => {
+  const { context, provider, madeOf, caller } = filling
+  const { image, repository, cpus, memoryMiB, diskGiB } = madeOf
+  const options = { ...(await keysOf(filling, vmId)), cpus, memoryMiB, diskGiB }
+  await provider.createVm(null, image, options, caller.onPhase)
+  caller.onPhase('start')
+  await provider.startVm(vmId)
+  const machine = await answer(filling, vmId, context.config.bootMinutes * 60_000)
+  let path: string | null = null
+  if (repository !== null) {
+    const { preparePooled } = await import('./project.ts')
+    const access = { vmId, provider: provider.name, repo: repository, signal: caller.signal }
+    path = await filling.withAccess(access, given => preparePooled(machine, repository, given))
+  }
+  caller.onPhase('the end of its boot')
+  if (provider.ownSystem !== true)
+    await runInGuest(context, provider, vmId, SETTLE, { deadline: SETTLE_DEADLINE_MS, signal: caller.signal })
+  return { vmId, path, machineId: await prove(filling, machine) }
+}
+
+const hold = async ({ provider, pool, caller }: Filling, vmId: string): Promise<void> => {
+  caller.onPhase(pool.hold === 'memory' ? 'suspend' : 'save')
+  await (pool.hold === 'memory' ? provider.suspend?.(vmId) : provider.save?.(vmId))
+}
+
+/** Whether others are forked from one, which takes a place of the pool. */
+const isForked = ({ provider, pool }: Filling): boolean =>
+  provider.fork !== undefined &&
+  provider.memoryForks === true &&
+  provider.memoryCheckpoints === true &&
+  pool.most > pool.ready
+
+const templateOf = ({ context, provider, pool, madeOf }: Filling): PoolMachine | undefined =>
+  context.registry
+    .poolMachines()
+    .find(
+      machine =>
+        machine.state === 'template' &&
+        machine.provider === provider.name &&
+        machine.pool === poolName(pool) &&
+        JSON.stringify(machine.madeOf) === JSON.stringify(madeOf),
+    )
+
+const makeTemplate = (filling: Filling): Promise<Made> =>
+  make(filling, 'template', async vmId => {
+    const { provider, caller } = filling
+    const made = await fresh(filling, vmId)
+    caller.onPhase('checkpoint')
+    await provider.checkpoint(vmId, TEMPLATE_CHECKPOINT)
+    caller.onPhase('stop')
+    await provider.stopVm(vmId)
+    return made
+  })
+
+/** Makes one that is ready; where it is forked and there is no template yet, makes that first. Throws why it cannot. */
+export const fillOne = async (filling: Filling): Promise<Made> => {
+  const { provider, caller } = filling
+  if (!isForked(filling))
+    return make(filling, 'ready', async vmId => {
+      const made = await fresh(filling, vmId)
+      await hold(filling, vmId)
+      return made
+    })
+  const template = templateOf(filling) ?? (await makeTemplate(filling))
+  return make(filling, 'ready', async vmId => {
+    caller.onPhase('fork')
+    const target = { ...(await keysOf(filling, vmId)), ticket: null }
+    await provider.fork?.(template.vmId, TEMPLATE_CHECKPOINT, [target])
+    const machine = await answer(filling, vmId, FORK_DEADLINE_MS)
+    const machineId = await prove(filling, machine)
+    await hold(filling, vmId)
+    return { vmId, path: template.path, machineId }
+  })
+}

@@ -1,0 +1,225 @@
+/**
+ * Keeps machines ready, in the runner: gives up those that are of no use any more, and makes one at a time while no person's action
+ * runs or waits.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Provider, VmInfo } from '../../../providers/provider.ts'
+import { backoff } from '../../backoff.ts'
+import { atMost } from '../../clock.ts'
+import { poolName } from '../../domain.ts'
+import { failureOf } from '../../errors.ts'
+import type { Log } from '../../log.ts'
+import type { PoolMachine } from '../../registry/registry.ts'
+import type { Pool } from '../../schema/pool.ts'
+import type { RunnerContext } from '../context.ts'
+import type { GitGateway } from '../git-gateway/gateway.ts'
+import { runningOperations, waitingActions } from '../standing.ts'
+import { type Filling, fillOne } from './fill.ts'
+import { giveUp } from './give-up.ts'
+import { madeOfNow, whyUseless } from './pools.ts'
+
+/** Between two looks at the pools. */
+const EVERY_MS = 60_000
+const PATIENCE = backoff({ first: 60_000, most: 30 * 60_000 })
+/** What has waited for longer waits for something that a ready machine does not take. */
+const WAITS_MS = 10 * 60_000
+
+export type FillerTools = {
+  context: RunnerContext
+  log: Log
+  git: Pick<GitGateway, 'headOf' | 'readMirrored'>
+  withAccess: Filling['withAccess']
+  /** Milliseconds, of a clock that nobody sets. */
+  now: () => number
+  /** What is ready has changed. */
+  onChange: () => void
+}
+type Filler = {
+  /** The registry was written: machines may be missing, or the one that is being made may have been given up. */
+  nudge(): void
+  close(withinMs: number): Promise<void>
+}
+
+/** Whether a person's action runs or waits. */
+const isBusy = async (context: RunnerContext): Promise<boolean> => {
+  const now = context.clock().getTime()
+  if (waitingActions(context).some(({ since }) => now - Date.parse(since) < WAITS_MS)) return true
+  return (await runningOperations(context)).some(({ interrupted }) => !interrupted)
+}
+
+const machinesOf = ({ registry }: RunnerContext, pool: Pool): PoolMachine[] =>
+  registry.poolMachines().filter(machine => machine.pool === poolName(pool) && machine.state !== 'claimed')
+const isShort = (context: RunnerContext, pool: Pool): boolean => {
+  const machines = machinesOf(context, pool)
+  return machines.filter(({ state }) => state === 'ready').length < pool.ready && machines.length < pool.most
+}
+
+/** Asks what the machines of a pool are to be made of, and notes it with what is wrong. */
+const lookAt = async ({ context, git }: FillerTools, provider: Provider, pool: Pool) => {
+  const { registry, clock } = context
+  const name = poolName(pool)
+  const at = clock().toISOString()
+  const before = registry.poolLook(name)
+  try {
+    const madeOf = await madeOfNow(context, provider, pool, git)
+    // What kept it from being filled is over when it is full.
+    registry.setPoolLook(name, { madeOf, problem: isShort(context, pool) ? (before?.problem ?? null) : null, at })
+    return { pool, madeOf, failure: null }
+  } catch (error) {
+    const failure = failureOf(error, `keeping machines of ${name} ready`)
+    // What is ready stays so while nobody can be asked.
+    registry.setPoolLook(name, { madeOf: before?.madeOf ?? null, problem: failure.message, at })
+    return { pool, madeOf: null, failure }
+  }
+}
+type Looked = Awaited<ReturnType<typeof lookAt>>
+
+/** Gives up what is of no use any more. */
+const tidy = async (
+  { context, log, onChange }: FillerTools,
+  looked: readonly Looked[],
+  vms: ReadonlyMap<string, VmInfo>,
+  signal: AbortSignal,
+): Promise<void> => {
+  const [now, lookOf] = [context.clock(), new Map(looked.map(look => [poolName(look.pool), look]))]
+  for (const machine of context.registry.poolMachines()) {
+    if (machine.state !== 'ready' && machine.state !== 'template') continue
+    const { vmId, pool: name } = machine
+    const look = lookOf.get(name)
+    const why = whyUseless(machine, { pool: look?.pool, madeOf: look?.madeOf ?? null, vm: vms.get(vmId), now })
+    if (why === null || !(await giveUp(context, machine, signal))) continue
+    log.info({ vmId, pool: name, why }, 'a ready machine is given up')
+    onChange()
+  }
+}
+
+type Making = { signal: AbortSignal; onBegun: (vmId: string) => void }
+
+/** Makes one machine of the pool that is short of it. */
+const fill = async (
+  tools: FillerTools,
+  { pool, madeOf }: Looked,
+  provider: Provider,
+  making: Making,
+): Promise<void> => {
+  const { context, log, withAccess } = tools
+  if (madeOf === null) return
+  const name = poolName(pool)
+  const onPhase = (phase: string) => log.debug({ pool: name, phase }, 'making a ready machine')
+  const began = tools.now()
+  const caller = { signal: making.signal, onPhase }
+  const { vmId } = await fillOne({ context, provider, pool, madeOf, withAccess, caller, onBegun: making.onBegun })
+  const seconds = Math.round((tools.now() - began) / 100) / 10
+  log.info({ vmId, pool: name, seconds }, 'a machine is ready')
+}
+
+/** The same problem is told once while it lasts. */
+const openProblems = ({ context, log, now }: FillerTools) => {
+  const failures = new Map<string, { count: number; until: number; text: string }>()
+  const note = (pool: string, problem: string | null) => {
+    const look = context.registry.poolLook(pool)
+    context.registry.setPoolLook(pool, {
+      ...{ madeOf: look?.madeOf ?? null, problem },
+      at: context.clock().toISOString(),
+    })
+  }
+  return {
+    mayTry: (pool: string): boolean => (failures.get(pool)?.until ?? 0) <= now(),
+    failed: (pool: string, { message, remedy, kind }: ReturnType<typeof failureOf>): void => {
+      const before = failures.get(pool)
+      const count = (before?.count ?? 0) + 1
+      failures.set(pool, { count, until: now() + PATIENCE(count - 1), text: message })
+      if (before?.text !== message) log.warn({ pool, failure: kind, remedy }, message)
+      note(pool, message)
+    },
+    succeeded: (pool: string): void => {
+      failures.delete(pool)
+      note(pool, null)
+    },
+  }
+}
+
+/** One round: false when there was nothing to make, or it could not be made now. */
+const round = async (
+  tools: FillerTools,
+  problems: ReturnType<typeof openProblems>,
+  making: Making,
+): Promise<boolean> => {
+  const { context, onChange } = tools
+  const { config, registry } = context
+  if ((config.pool.length === 0 && registry.poolMachines().length === 0) || (await isBusy(context))) return false
+  registry.endClaims()
+  const provider = await context.chosenProvider()
+  const vms = new Map((await provider.listVms()).map(vm => [vm.vmId, vm]))
+  const looked: Looked[] = []
+  for (const pool of config.pool) looked.push(await lookAt(tools, provider, pool))
+  await tidy(tools, looked, vms, making.signal)
+  for (const { pool, failure } of looked) if (failure !== null) problems.failed(poolName(pool), failure)
+  const next = looked.find(
+    ({ pool, failure }) => failure === null && isShort(context, pool) && problems.mayTry(poolName(pool)),
+  )
+  if (next === undefined || making.signal.aborted || (await isBusy(context))) return false
+  const name = poolName(next.pool)
+  try {
+    await fill(tools, next, provider, making)
+    problems.succeeded(name)
+  } catch (error) {
+    if (making.signal.aborted) return false
+    problems.failed(name, failureOf(error, `making a machine of the pool ${name}`))
+  }
+  onChange()
+  return true
+}
+
+/** Rounds that remember what failed. */
+export const openRounds = (tools: FillerTools) => {
+  const problems = openProblems(tools)
+  return { round: (making: Making) => round(tools, problems, making), mayTry: problems.mayTry }
+}
+
+export const openFiller = (tools: FillerTools): Filler => {
+  const { context, log } = tools
+  const { registry, config } = context
+  const ending = new AbortController()
+  const rounds = openRounds(tools)
+  let woken = new AbortController()
+  let lastFailure = ''
+  let current: { vmId: string; cancel: () => void } | null = null
+  const once = (): Promise<boolean> => {
+    const cancelling = new AbortController()
+    const signal = AbortSignal.any([ending.signal, cancelling.signal])
+    const onBegun = (vmId: string) => {
+      current = { vmId, cancel: () => cancelling.abort() }
+    }
+    return rounds.round({ signal, onBegun }).finally(() => {
+      current = null
+    })
+  }
+  const run = async (): Promise<void> => {
+    while (!ending.signal.aborted) {
+      woken = new AbortController()
+      const isMade = await once().catch(error => {
+        const { kind, message } = failureOf(error, 'keeping machines ready')
+        if (!ending.signal.aborted && message !== lastFailure) log.warn({ failure: kind }, message)
+        lastFailure = message
+        return false
+      })
+      // The next one, unless somebody works now.
+      if (isMade) continue
+      const signal = AbortSignal.any([woken.signal, ending.signal])
+      await delay(EVERY_MS, undefined, { signal }).catch(() => {})
+    }
+  }
+  const running = run()
+  return {
+    nudge: () => {
+      if (current !== null && registry.poolMachine(current.vmId)?.state !== 'filling') current.cancel()
+      if (config.pool.some(pool => isShort(context, pool) && rounds.mayTry(poolName(pool)))) woken.abort()
+    },
+    close: async withinMs => {
+      ending.abort()
+      await atMost(withinMs, [running])
+    },
+  }
+}
