@@ -1,6 +1,6 @@
 /** What the guest agent of QEMU does for us in a machine that has no network yet. All that it answers is a guest's, and hostile. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { fail, isFailure } from '../../src/errors.ts'
+import { fail, failureOf } from '../../src/errors.ts'
 import type { Context } from './context.ts'
 
 const ANSWER_SECONDS = 20
@@ -42,13 +42,13 @@ export const waitForAgent = async (context: Context, id: string, deadline = READ
   const end = performance.now() + deadline
   for (let pause = POLL_MS.first; ; pause = after(pause)) {
     try {
-      await context.virsh.run(request(id, 'guest-ping'))
+      await context.virsh.run(request(id, 'guest-ping'), { doing: `asking the guest agent of ${id}` })
       return
     } catch (error) {
       if (performance.now() > end)
         throw fail(
           'guest-unreachable',
-          `asking the guest agent of ${id}: ${isFailure(error) ? error.message : String(error)}`,
+          failureOf(error, 'asking the guest agent').message,
           'A fork needs the service qemu-guest-agent in the machine: start it there.',
         )
     }
