@@ -107,8 +107,6 @@ export const environmentQueries = (database: Database) => {
   const { arrays, first, run, transaction } = database
   const { attempts, newAttempts, rename } = renames(database)
   return {
-    attempts,
-    newAttempts,
     environments: (): EnvironmentRow[] =>
       arrays(`select ${COLUMNS} from environment order by ${ORDER}`).map(environmentFrom),
     environment: (ticket: Ticket): EnvironmentRow | null => {
@@ -204,7 +202,15 @@ export const environmentQueries = (database: Database) => {
         run('delete from alias where alias = ?', to)
         run('insert or replace into alias (alias, ticket) values (?, ?)', from, to)
       }),
+  }
+}
 
+export const attemptQueries = (database: Database) => {
+  const { first, run, transaction } = database
+  const { attempts, newAttempts, rename } = renames(database)
+  return {
+    attempts,
+    newAttempts,
     /** It was forked from another environment, which is running on. */
     setAttempt: (key: EnvironmentKey, { of, from }: NonNullable<EnvironmentRow['attempt']>): void =>
       void run('update environment set attempt_of = ?, forked_from = ? where ticket = ?', of, from, key),

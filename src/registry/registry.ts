@@ -8,7 +8,7 @@ import { settleRestored } from '../backups.ts'
 import { openLockWait, PATIENCE_MS } from '../free-lock.ts'
 import { agentQueries } from './agents.ts'
 import { type Database, openRegistryDatabase } from './database.ts'
-import { checkpointQueries, environmentQueries } from './environments.ts'
+import { attemptQueries, checkpointQueries, environmentQueries } from './environments.ts'
 import { idlenessQueries } from './idleness.ts'
 import { machineQueries } from './machines.ts'
 import { metaQueries } from './meta.ts'
@@ -54,6 +54,7 @@ export const openRegistry = (path: string) => {
   settleRestored(database, () => distrust(database))
   return {
     ...environmentQueries(database),
+    ...attemptQueries(database),
     ...checkpointQueries(database),
     ...operationQueries(database),
     ...idlenessQueries(database),
