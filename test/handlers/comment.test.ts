@@ -31,7 +31,7 @@ test.for<[string, string, Partial<Facts['comment']>, string]>([
   ['delete', '/swarm delete', {}, 'delete DROP-1'],
   ['delete --force', '/swarm delete --force', {}, 'delete DROP-1 --force'],
   ['an unknown flag', '/swarm delete --hard', {}, 'no: Usage: `/swarm delete [--force'],
-  ['too many words', '/swarm stop now', {}, 'no: Usage: `/swarm stop`, without '],
+  ['too many words', '/swarm stop now', {}, 'no: Usage: `/swarm stop [--save]`,'],
   ['an invalid name', '/swarm checkpoint ../x', {}, 'no: `../x` is not a valid checkpoi'],
   ['a mistyped command', '/swarm chekpoint', {}, 'no: Unknown command `chekpoint`. D'],
   ['help', '/swarm help', {}, 'reply'],
