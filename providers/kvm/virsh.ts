@@ -18,6 +18,8 @@ const BATCH = 400
 export const inBatches = <T>(all: readonly T[]): T[][] =>
   Array.from({ length: Math.ceil(all.length / BATCH) }, (_, n) => all.slice(n * BATCH, (n + 1) * BATCH))
 
+const NO_HISTORY = { VIRSH_HISTSIZE: '0' }
+
 /** virsh splits a line of commands as a shell does. */
 const quote = (word: string) => (/^[A-Za-z0-9_./:=-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
 const lineOf = (command: Command) => command.map(quote).join(' ')
@@ -59,7 +61,7 @@ export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'kvmUri'>) => {
      */
     secretly: async (command: Command, options: RunOptions & { doing: string }): Promise<string> => {
       const input = `${command.map(quote).join(' ')}\n`
-      const { stdout, stderr } = await call([], { ...options, input, env: { VIRSH_HISTSIZE: '0' } })
+      const { stdout, stderr } = await call([], { ...options, input, env: NO_HISTORY })
       if (stderr !== '') throw failed(options.doing, stderr)
       return stdout
     },
@@ -79,7 +81,8 @@ export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'kvmUri'>) => {
      */
     talk: async <T>(use: (talk: Talk) => Promise<T>, options: RunOptions & { deadline: number }): Promise<T> => {
       const { end, inputs, onLine, ...talk } = openTalk(lineOf)
-      const ran = call([], { ...options, inputs, onLine }).finally(end)
+      // It keeps no file of what it was told.
+      const ran = call([], { ...options, inputs, onLine, env: NO_HISTORY }).finally(end)
       ran.catch(() => {})
       try {
         return await use(talk)
