@@ -17,7 +17,7 @@ export type Verb = (typeof verbs)[number]
 /** A program that does all of it. */
 export type Way = { name: string; run(verb: Verb): Promise<Finished>; close?(): Promise<unknown> }
 
-const environmentFor = (home: string) => ({
+export const environmentFor = (home: string) => ({
   PATH: process.env.PATH,
   HOME: home,
   AGENT_SWARM_HOME: join(home, 'state'),

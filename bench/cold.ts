@@ -4,6 +4,7 @@
  */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { environmentFor } from './against.ts'
 import type { Row } from './main.ts'
 import { entry, finish, finishMeasured, hasLibvirt, median, withHome } from './measure.ts'
 
@@ -17,17 +18,6 @@ const MOST = { create: 0.6, wake: 0.06, fork: 0.2, forks: 0.35 }
 const MOST_PAUSE_MS = 100
 
 type Environment = Record<string, string | undefined>
-const environmentFor = (home: string): Environment => ({
-  PATH: process.env.PATH,
-  HOME: home,
-  AGENT_SWARM_HOME: join(home, 'state'),
-  AGENT_SWARM_PROVIDER: 'kvm',
-  AGENT_SWARM_MEMORY_MIB: '1024',
-  AGENT_SWARM_CPUS: '2',
-  AGENT_SWARM_DISK_GIB: '8',
-  PLAIN_HOME: join(home, 'plain'),
-  PLAIN_IMAGE: UNTRIMMED,
-})
 
 /** What is done to the machine of BENCH-1 between its create and its delete. `needs`: a word in the help of the command. */
 const steps = {
@@ -52,7 +42,7 @@ export const cold = (): Promise<Row[]> =>
           ok: null,
         },
       ]
-    const environment = environmentFor(home)
+    const environment: Environment = { ...environmentFor(home), PLAIN_IMAGE: UNTRIMMED }
     mkdirSync(join(home, 'plain'))
     const own = async (...words: string[]) => {
       const ran = await finishMeasured(process.execPath, [entry, ...words], environment)

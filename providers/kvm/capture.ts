@@ -1,6 +1,6 @@
 /**
  * Captures a machine at one moment: its active layer is frozen, a new one begins, and the memory of one that runs goes into a file
- * beside it. By libvirt's own external snapshots, with nothing of ours in libvirt.
+ * beside it. By libvirt's own external snapshots, and libvirt keeps no name that we gave.
  */
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'

@@ -81,7 +81,7 @@ export const openVirsh = (run: Run, settings: Pick<KvmSettings, 'kvmUri'>) => {
      */
     talk: async <T>(use: (talk: Talk) => Promise<T>, options: RunOptions & { deadline: number }): Promise<T> => {
       const { end, inputs, onLine, ...talk } = openTalk(lineOf)
-      // It keeps no file of what it was told.
+      // It keeps no file of its commands.
       const ran = call([], { ...options, inputs, onLine, env: NO_HISTORY }).finally(end)
       ran.catch(() => {})
       try {

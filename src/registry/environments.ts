@@ -103,6 +103,25 @@ const renames = ({ all, run, db }: Database) => {
   return { attempts, newAttempts, rename }
 }
 
+/** The row of a machine that is going to be made, and its name in the journal. */
+export const insertEnvironment = (
+  { run }: Database,
+  { ticket, provider, vmId, baseImage, by, operation }: NewEnvironment,
+): void => {
+  checkName('environment', ticket)
+  checkName('provider', provider)
+  checkName('machine', vmId)
+  checkName('image', baseImage)
+  const requester = JSON.stringify(by)
+  run(
+    `insert into environment (ticket, provider, vm_id, base_image, status, desired, desired_by, created_by)
+     values (?, ?, ?, ?, 'creating', 'running', ?, ?)`,
+    ...[ticket, provider, vmId, baseImage, requester, requester],
+  )
+  run('delete from alias where alias = ?', ticket)
+  run('update operation set vm_id = ? where id = ?', vmId, operation)
+}
+
 export const environmentQueries = (database: Database) => {
   const { arrays, first, run, transaction } = database
   const { attempts, newAttempts, rename } = renames(database)
@@ -119,21 +138,7 @@ export const environmentQueries = (database: Database) => {
     },
 
     /** The intent to create a machine, on disk before the first outside command: its row, and its name in the journal. */
-    begin: ({ ticket, provider, vmId, baseImage, by, operation }: NewEnvironment): void =>
-      transaction(() => {
-        checkName('environment', ticket)
-        checkName('provider', provider)
-        checkName('machine', vmId)
-        checkName('image', baseImage)
-        const requester = JSON.stringify(by)
-        run(
-          `insert into environment (ticket, provider, vm_id, base_image, status, desired, desired_by, created_by)
-         values (?, ?, ?, ?, 'creating', 'running', ?, ?)`,
-          ...[ticket, provider, vmId, baseImage, requester, requester],
-        )
-        run('delete from alias where alias = ?', ticket)
-        run('update operation set vm_id = ? where id = ?', vmId, operation)
-      }),
+    begin: (wanted: NewEnvironment): void => transaction(() => insertEnvironment(database, wanted)),
     /** A machine that exists without a row, for example since the registry was lost. Nobody knows who wanted it. */
     adopt: ({ ticket, provider, vmId, baseImage, status }: AdoptedEnvironment): void =>
       transaction(() => {

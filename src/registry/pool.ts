@@ -5,7 +5,7 @@ import type { Requester } from '../schema/action.ts'
 import type { MachineSize } from '../schema/basics.ts'
 import type { Pool } from '../schema/pool.ts'
 import { type Database, type Row, readJson } from './database.ts'
-import type { NewEnvironment } from './environments.ts'
+import { insertEnvironment, type NewEnvironment } from './environments.ts'
 
 /**
  * `filling`: it is being made. `template`: it is stopped, and others are forked from its checkpoint. `leaving`: it is being deleted.
@@ -47,7 +47,8 @@ const COLUMNS = `vm_id as vmId, provider, pool, state, since, hold, made_of as m
   machine_id as machineId`
 const machineFrom = (row: Row) => ({ ...row, madeOf: readJson<MadeOf>(row.madeOf) }) as PoolMachine
 
-export const poolQueries = ({ all, first, run, transaction }: Database) => {
+export const poolQueries = (database: Database) => {
+  const { all, first, run, transaction } = database
   /** Whether the machine was in one of these states, and is in `to` now. */
   const pass = (vmId: string, from: readonly PoolState[], to: PoolState, at: string): boolean =>
     first(
@@ -99,18 +100,10 @@ export const poolQueries = ({ all, first, run, transaction }: Database) => {
     /** It will not be handed out any more. False: it was claimed, or is gone. */
     leavePool: (vmId: string, at: string): boolean => pass(vmId, ['filling', 'template', 'ready'], 'leaving', at),
     /** It becomes the machine of an environment, in one step for everybody. False: somebody else has it, or it is gone. */
-    claimMachine: ({ ticket, provider, vmId, baseImage, by, operation }: NewEnvironment, at: string): boolean =>
+    claimMachine: (wanted: NewEnvironment, at: string): boolean =>
       transaction(() => {
-        if (!pass(vmId, ['ready'], 'claimed', at)) return false
-        checkName('ticket', ticket)
-        const requester = JSON.stringify(by)
-        run(
-          `insert into environment (ticket, provider, vm_id, base_image, status, desired, desired_by, created_by)
-           values (?, ?, ?, ?, 'creating', 'running', ?, ?)`,
-          ...[ticket, provider, vmId, baseImage, requester, requester],
-        )
-        run('delete from alias where alias = ?', ticket)
-        run('update operation set vm_id = ? where id = ?', vmId, operation)
+        if (!pass(wanted.vmId, ['ready'], 'claimed', at)) return false
+        insertEnvironment(database, wanted)
         return true
       }),
     /** Forgets the claims that have ended: their environment has answered, or is gone. Writes nothing when there are none. */

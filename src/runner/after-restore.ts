@@ -161,7 +161,7 @@ export const check = async (target: Checked, before = ''): Promise<Checks> => {
   }
 }
 
-/** After a restore and a wake: all of it is told, and the machine stays. */
+/** After a restore and a wake: all of it goes into the answer, and the machine stays. */
 export const setRight = async (target: Checked): Promise<string[]> => {
   const { faults, notes } = await check(target)
   return [...faults, ...notes]

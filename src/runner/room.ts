@@ -186,7 +186,7 @@ const makeRoom = async ({ context, caller, id }: Operation, provider: Provider, 
 export const needOfMachine = async (context: RunnerContext, provider: Provider, vmId: string): Promise<MachineSize> =>
   needOf(sizeOf(context, (await provider.usage?.().catch(() => null))?.get(vmId)))
 
-/** `reserve` writes reservations down while nobody else is asked for room. Fails with `capacity` where there is none. */
+/** `reserve` writes reservations down one caller at a time. Fails with `capacity` where there is none. */
 export const withRoomFor = async (
   { context, caller, id }: Operation,
   provider: Provider,

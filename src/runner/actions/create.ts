@@ -146,7 +146,7 @@ const createAgain = async (operation: Operation, row: EnvironmentRow, action: Cr
   return { summary: `${sentence}. It was stopped, and is running again${project}` }
 }
 
-/** Makes the machine, and waits until it answers. Returns what is told of it. One that never answered is removed again. */
+/** Makes the machine, and waits until it answers. Returns what to tell people of it. One that never answered is removed again. */
 const bringUp = async (operation: Operation, row: EnvironmentRow, machine: MachineSpec, isGoingOn: boolean) => {
   const { context, caller } = operation
   const { ticket, vmId } = row

@@ -4,7 +4,7 @@ import { nextRunOf } from './ending.ts'
 
 /**
  * An attempt's agent goes on in a copy of its source's conversation, as a run of its own; one that has ended waits for a message.
- * What the source was told last is told again: the state of the fork may be from before it. `operation`: the one that made the
+ * The fork gets the source's last message again: the state of the fork may be from before it. `operation`: the one that made the
  * attempt.
  */
 export const copyAgent = (registry: Registry, from: EnvironmentKey, to: EnvironmentKey, operation: number): void => {

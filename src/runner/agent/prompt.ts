@@ -36,7 +36,7 @@ export const promptText = (template: string | undefined, { ticket, repository, b
   return (template ?? DEFAULT_PROMPT).replaceAll(/\{(\w+)\}/g, (whole, name: string) => values[name] ?? whole)
 }
 
-/** What the agent of an attempt is told first, in each run: the conversation may be a copy. Nothing for others. */
+/** What the agent of an attempt reads first, in each run: the conversation may be a copy. Nothing for others. */
 export const attemptText = (
   key: EnvironmentKey,
   attempt: Environment['attempt'] | null,

@@ -79,7 +79,7 @@ export const claimReady = async (
 /** Its host name is that of a machine that was made for the ticket. */
 const nameOf = ({ ticket, vmId }: Target['row']): string => newVmId(ticket, vmId.slice(-8))
 
-/** Throws when the guest is not the machine that was made ready, or its clock is wrong. Returns what else is told. */
+/** Throws when the guest is not the machine that was made ready, or its clock is wrong. Returns what else to tell people. */
 const setRight = async (target: Target, ssh: Target['row']['ssh'], machine: PoolMachine): Promise<string[]> => {
   const { row } = target
   const named = `name=${nameOf(row)}\n${NAME}`
@@ -90,7 +90,7 @@ const setRight = async (target: Target, ssh: Target['row']['ssh'], machine: Pool
   return notes
 }
 
-/** Brings a claimed machine up. Throws when it is not to be handed out. Returns what is told after its name. */
+/** Brings a claimed machine up. Throws when it is not to be handed out. Returns what follows its name in the answer. */
 export const bringUp = async (target: Target, machine: PoolMachine): Promise<string> => {
   const { context, caller, provider, row } = target
   const { registry, home } = context

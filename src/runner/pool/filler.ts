@@ -114,7 +114,7 @@ const fill = async (
   log.info({ vmId, pool: name, seconds }, 'a machine is ready')
 }
 
-/** The same problem is told once while it lasts. */
+/** A problem is reported once while it lasts. */
 const openProblems = ({ context, log, now }: FillerTools) => {
   const failures = new Map<string, { count: number; until: number; text: string }>()
   const note = (pool: string, problem: string | null) => {

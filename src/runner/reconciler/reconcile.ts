@@ -68,7 +68,7 @@ const takeAction = async (context: RunnerContext, does: keyof typeof ACTIONS, ti
   const outcome = await executeLocked(context, action, {
     ...{ actionId: null, correlation: null, signal: options.signal, onPhase },
   })
-  // It was told, and is kept.
+  // People know of it, and it is kept.
   if (does === 'dismiss' && outcome.result === 'failed' && outcome.failure.kind !== 'cancelled')
     context.registry.keep(ticket)
   if (outcome.result === 'failed') throw Object.assign(new Error(outcome.failure.message), { failure: outcome.failure })

@@ -58,7 +58,7 @@ const interruptionNews = (
 ): Message[] => {
   const former = before.interruption
   const note = (interruption: Extract<JiraNote, { kind: 'interruption' }>['interruption']): Message[] => {
-    // The report of an action says nothing of it: what was told is not told again then.
+    // The report of an action says nothing of it: nobody reads the same news twice then.
     const about = `interruption:${vmId}:${interruption.state}:${observedAt.slice(0, 13)}`
     return [jiraNoteMessage(ticket, about, { kind: 'interruption', interruption })]
   }

@@ -238,7 +238,7 @@ const start = (state: State, instance: Instance): void => {
 /** AWS says that it will take a Spot instance away within two minutes. */
 export const announce = (state: State, id: string): void => {
   const request = requestOf(state, find(state, id))
-  if (request === null) throw new Error('it is no Spot instance')
+  if (request === null) throw new Error('it is not a Spot instance')
   request.status = { Code: 'marked-for-stop', Message: 'Your Spot instance is marked for stop.' }
 }
 
@@ -246,7 +246,7 @@ export const announce = (state: State, id: string): void => {
 export const bringBack = (state: State, id: string): void => {
   const instance = find(state, id)
   const request = requestOf(state, instance)
-  if (request === null) throw new Error('it is no Spot instance')
+  if (request === null) throw new Error('it is not a Spot instance')
   request.status = { Code: 'fulfilled', Message: 'Your Spot request is fulfilled.' }
   run(state, instance)
 }
@@ -255,7 +255,7 @@ export const bringBack = (state: State, id: string): void => {
 export const interrupt = (state: State, id: string): void => {
   const instance = find(state, id)
   const request = requestOf(state, instance)
-  if (request === null) throw new Error('it is no Spot instance')
+  if (request === null) throw new Error('it is not a Spot instance')
   request.status = {
     Code: 'instance-stopped-no-capacity',
     Message: 'There is no Spot capacity available that matches your request.',
