@@ -70,7 +70,8 @@ export const forkMachine = async (
     await makeForks({ context, machine, isolator, pool, doing }, source, targets)
   } catch (error) {
     await removeForks(context, targets)
-    return withFreeSpace(context)(error)
+    // Without `await`, it fails while `finally` runs, and nobody handles it then.
+    return await withFreeSpace(context)(error)
   } finally {
     await closeSource(context, id, source)
   }

@@ -2,6 +2,9 @@
 import { execFile } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
+import type { Provider } from '../../providers/provider.ts'
+import { readConfig } from '../../src/config/config.ts'
+import { openRunnerContext } from '../../src/runner/context.ts'
 
 export const entry = resolve(import.meta.dirname, '../../bin/agent-swarm.js')
 /** Its name must be quoted wherever ssh and virsh get it. */
@@ -64,6 +67,24 @@ const volumes = async (): Promise<string[]> => {
   const ran = await program('virsh', ['-q', 'vol-list', 'agent-swarm'])
   if (ran.code !== 0 && !ran.stderr.includes('Storage pool not found')) throw new Error(ran.stderr)
   return ran.stdout.split('\n').flatMap(line => line.trim().split(/\s+/)[0] || [])
+}
+
+/** The provider itself, as a runner opens it: a command would do more than is asked here. */
+export const withProvider = async <T>(work: (provider: Provider) => Promise<T>): Promise<T> => {
+  const context = openRunnerContext(await readConfig({}, swarmEnvironment))
+  try {
+    return await work(await context.provider('kvm'))
+  } finally {
+    context.close()
+  }
+}
+
+/** Makes a stopped machine one of an earlier version: its checkpoints are snapshots inside its disk. */
+export const makeOlder = async (vmId: string): Promise<void> => {
+  const mark = (await virsh('metadata', vmId, 'urn:agent-swarm:1')).replace(/ checkpoints=["'][^"']*["']/, '')
+  await succeed(
+    program('virsh', ['-q', 'metadata', vmId, 'urn:agent-swarm:1', '--key', 'as', '--set', mark, '--config']),
+  )
 }
 
 /** Everything that a test must leave as it was: libvirt's machines and volumes, and our environments. */

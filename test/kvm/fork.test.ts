@@ -17,7 +17,7 @@ import { openRun } from '../../src/exec.ts'
 import { runInGuest, waitForGuest } from '../../src/runner/ssh/guest.ts'
 import { loginKey, pinnedHostKey } from '../../src/runner/ssh/keys.ts'
 import { until } from '../support/wait.ts'
-import { BASE, ensureBase, home, program, succeed, virsh } from './cli.ts'
+import { BASE, ensureBase, home, makeOlder, program, succeed, virsh } from './cli.ts'
 import { capture } from './packets.ts'
 
 const HOME_ID = '00112233445566ff'
@@ -43,13 +43,6 @@ const ready = (vmId: string) => waitForGuest({ run, home }, provider, vmId, { de
 const fork = (id: string, checkpoint: string | null, targets: readonly ForkTarget[]) =>
   provider.fork?.(id, checkpoint, targets)
 
-/** As an earlier version made it: with its checkpoints as snapshots in its disk. It is off. */
-const makeOlder = async (vmId: string): Promise<void> => {
-  const mark = (await virsh('metadata', vmId, 'urn:agent-swarm:1')).replace(/ checkpoints=["'][^"']*["']/, '')
-  await succeed(
-    program('virsh', ['-q', 'metadata', vmId, 'urn:agent-swarm:1', '--key', 'as', '--set', mark, '--config']),
-  )
-}
 const volumesOfMachines = async (): Promise<string[]> =>
   (await virsh('vol-list', 'agent-swarm')).split('\n').flatMap(line => {
     const [name = ''] = line.trim().split(/\s+/)

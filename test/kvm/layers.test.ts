@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Provider } from '../../providers/provider.ts'
 import { isFailure } from '../../src/errors.ts'
 import { until } from '../support/wait.ts'
-import { program, succeed } from './cli.ts'
+import { makeOlder, program, succeed } from './cli.ts'
 import { openSectors, optionsOf, type Sectors } from './sectors.ts'
 
 const POOL = 'agent-swarm-live'
@@ -189,17 +189,7 @@ test('a machine that libvirt lost is made again from its newest layer, with its 
 
 test('a machine of an earlier version keeps its checkpoints inside its disk', async () => {
   const old = stage.vmIds.sleeper
-  const mark = (await virsh('metadata', old, 'urn:agent-swarm:1')).replace(/\s+checkpoints=["']external["']/, '')
-  await virsh(
-    'metadata',
-    old,
-    'urn:agent-swarm:1',
-    '--key',
-    'as',
-    '--set',
-    mark.replace(/xmlns(?::\w+)?=\S+\s/, ''),
-    '--config',
-  )
+  await makeOlder(old)
   await provider.checkpoint(old, 'inside')
   expect(await virsh('snapshot-list', old, '--name')).toBe('inside')
   expect(await provider.listCheckpoints(old)).toEqual(['inside'])
