@@ -49,7 +49,7 @@ export const refuseAll = (lines: readonly CommandLine[], by: Requester, reason: 
   refusals: [{ by, line: null, what: asWritten(lines), reason, ticket: null }],
 })
 
-const MAKES_RUNNING: readonly ActionKind[] = ['create', 'start', 'restart', 'restore']
+const MAKES_RUNNING: readonly ActionKind[] = ['create', 'start', 'restart', 'restore', 'promote']
 
 /** Which later event wins over a command that arrives late; null when none does. */
 const laterEvent = (kind: ActionKind, { personRequest, lastRequest, moves }: SinceCommand): string | null => {

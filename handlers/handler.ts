@@ -144,8 +144,16 @@ export const OF_A_BOT = "the branch is a bot's: of dependencies, of a revert or 
 export const UNFIT_EDITED = 'edited comments cannot give commands'
 export const UNFIT_OWN = 'comments of the bot cannot give commands'
 
-/** Actions that decide whether the machine exists and runs. */
-export const STATE_CHANGING_ACTIONS: readonly ActionKind[] = ['create', 'start', 'stop', 'restart', 'restore', 'delete']
+/** Actions that decide which machine the ticket has, and whether it runs. */
+export const STATE_CHANGING_ACTIONS: readonly ActionKind[] = [
+  'create',
+  'start',
+  'stop',
+  'restart',
+  'restore',
+  'delete',
+  'promote',
+]
 
 /** A request made after the event happened. It wins over the event, however late the event arrives. `who`: for people. */
 export type LaterRequest = { who: string | null; kind: ActionKind }

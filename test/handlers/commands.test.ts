@@ -10,6 +10,8 @@ test.for<[string, string, Partial<SinceCommand>, string]>([
   ['a person requested something else', 'delete', { personRequest: by('stop') }, 'no: Skipped: `stop` was requested '],
   ['the command changes no state', 'checkpoint a', { personRequest: by('stop') }, 'checkpoint DROP-1 a'],
   ['a merge deletes, it starts', 'start', { lastRequest: by('delete') }, 'no: Skipped: `delete` was requeste'],
+  ['a merge deletes, it promotes', 'promote 1', { lastRequest: by('delete') }, 'no: Skipped: `delete` was requeste'],
+  ['the ticket was stopped, it forks', 'fork', { lastRequest: by('stop') }, 'fork DROP-1 from null'],
   ['the ticket was started, it stops', 'stop', { lastRequest: by('start') }, 'no: Skipped: `start` was requested'],
   ['a merge deletes, it stops', 'stop', { lastRequest: by('delete') }, 'stop DROP-1'],
   ['the ticket is done, it deletes', 'delete', { lastRequest: by('stop') }, 'delete DROP-1'],

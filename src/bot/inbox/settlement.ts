@@ -104,9 +104,9 @@ const actionRequests = (
     }
   })
 
-/** Whether the action wins over a delete that an event asked for or scheduled before. */
+/** Whether the action wins over a delete that an event asked for or scheduled before. Who forks a machine goes on with it. */
 const keepsMachine = ({ kind }: Action, isPerson: boolean): boolean =>
-  kind === 'create' || kind === 'start' || (isPerson && STATE_CHANGING_ACTIONS.includes(kind))
+  kind === 'create' || kind === 'start' || (isPerson && (STATE_CHANGING_ACTIONS.includes(kind) || kind === 'fork'))
 
 /** The actions to queue, with the effects on scheduled and pending deletes. `kept`: tickets whose scheduled delete is cancelled. */
 const queuedActions = async (

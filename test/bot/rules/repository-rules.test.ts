@@ -90,12 +90,18 @@ test('a file that cannot be read stays as it was, and is not asked for again for
   expect(await desk.store.repositories.file(desk.github.repo)).toEqual(before)
 })
 
-test('minutes of grace after a merge: /swarm start keeps the machine, and without it the machine is deleted', async () => {
+test('minutes of grace after a merge: /swarm start and fork keep the machine, and without them it is deleted', async () => {
   await rules('graceMinutes: 30\n')
   await desk.machine('DROP-5')
   await desk.machine('DROP-6')
-  const [kept, gone] = [await opened('drop-5-kept'), await opened('drop-6-gone')]
+  await desk.machine('DROP-16')
+  const [kept, gone, forked] = [
+    await opened('drop-5-kept'),
+    await opened('drop-6-gone'),
+    await opened('drop-16-forked'),
+  ]
   await desk.github.merge(kept)
+  await desk.github.merge(forked)
   await desk.decided()
   expect(await desk.store.inbox.scheduledAt('DROP-5')).not.toBeNull()
   expect(await states('DROP-5')).toEqual([])
@@ -105,6 +111,9 @@ test('minutes of grace after a merge: /swarm start keeps the machine, and withou
   expect(await desk.actionsOf('DROP-5')).toMatchObject([{ kind: 'checkpoint' }, { kind: 'start', cancelsDelete: true }])
   const [request] = await desk.store.requests.ofComment({ repo: desk.github.repo, number: kept, commentId })
   expect(request?.action).toMatchObject({ cancelsDelete: true })
+  await desk.github.comment(forked, '/swarm fork')
+  await desk.decided()
+  expect(await desk.store.inbox.scheduledAt('DROP-16')).toBeNull()
   await desk.github.merge(gone)
   await desk.decided()
   ahead += 31 * 60_000
