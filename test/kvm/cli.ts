@@ -63,7 +63,7 @@ export const listed = async (ticket: string): Promise<Listed> => {
 }
 
 /** A pool that cannot be read is not an empty pool. */
-const volumes = async (): Promise<string[]> => {
+export const volumes = async (): Promise<string[]> => {
   const ran = await program('virsh', ['-q', 'vol-list', 'agent-swarm'])
   if (ran.code !== 0 && !ran.stderr.includes('Storage pool not found')) throw new Error(ran.stderr)
   return ran.stdout.split('\n').flatMap(line => line.trim().split(/\s+/)[0] || [])

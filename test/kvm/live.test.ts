@@ -3,8 +3,9 @@
  * that it wrote to the disk, past every cache, in each round; another writes to a database. Memory and disk of one moment agree.
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { layersIn } from '../../providers/kvm/layers.ts'
 import { until } from '../support/wait.ts'
-import { ensureBase, inside, listed, succeed, swarm, virsh } from './cli.ts'
+import { ensureBase, inside, listed, succeed, swarm, virsh, volumes } from './cli.ts'
 
 process.env.AGENT_SWARM_KVM_LIVE_CHECKPOINTS = 'on'
 const TICKET = 'LIVE-1'
@@ -102,7 +103,9 @@ test('with its disk alone, it boots, and its database is whole', async () => {
 
 test('a checkpoint that was deleted leaves no memory behind', async () => {
   for (const name of ['one', 'two']) await succeed(swarm('checkpoint', TICKET, '--delete', name))
-  const { vmId } = await listed(TICKET)
+  const { vmId, checkpoints } = await listed(TICKET)
   await virsh('pool-refresh', 'agent-swarm')
-  expect(await virsh('vol-list', 'agent-swarm')).not.toMatch(new RegExp(`${vmId}\\.\\d+\\.(?:memory|(?:one|two)\\.)`))
+  const { memories, checkpoints: marked } = layersIn(await volumes(), vmId)
+  expect(marked.map(({ name }) => name)).toEqual(checkpoints)
+  expect(memories).toEqual(marked.map(({ layer }) => layer))
 })
