@@ -5,8 +5,9 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { environmentFor } from './against.ts'
+import { emptyPool, fillPool, sharedMemory } from './claims.ts'
 import type { Row } from './main.ts'
-import { entry, finish, finishMeasured, hasLibvirt, median, withHome } from './measure.ts'
+import { entry, finishMeasured, hasLibvirt, median, withHome } from './measure.ts'
 
 const ROUNDS = 3
 /** Made once, of the same packages as the base image. */
@@ -14,21 +15,103 @@ const UNTRIMMED = 'untrimmed'
 const MAKE = `init-base ${UNTRIMMED} --from debian-packages --profile minimal --skip base,time,seed,boot`
 /** Processor time that a create may take beyond the script's, without QEMU. */
 const MORE_MS = 300
-const MOST = { create: 0.6, wake: 0.06, fork: 0.2, forks: 0.35 }
+const MOST = { create: 0.6, claim: 0.04, 'claim saved': 0.06, wake: 0.06, fork: 0.2, forks: 0.35 }
 const MOST_PAUSE_MS = 100
+const TICKET = 'BENCH-1'
 
 type Environment = Record<string, string | undefined>
+type Times = { note(name: string, value: number): void; of(name: string): number; has(name: string): boolean }
 
-/** What is done to the machine of BENCH-1 between its create and its delete. `needs`: a word in the help of the command. */
-const steps = {
-  wake: { needs: ['stop', '--save'], before: [['stop', 'BENCH-1', '--save']], words: ['start', 'BENCH-1'] },
-  fork: { needs: ['fork', '--count'], before: [], words: ['fork', 'BENCH-1'] },
-  forks: { needs: ['fork', '--count'], before: [], words: ['fork', 'BENCH-1', '--count', '3'] },
-} as const
-type Step = keyof typeof steps
-const titles = { wake: 'wake of a saved machine', fork: 'one fork of a running machine', forks: 'three forks' }
+const openTimes = (): Times => {
+  const times = new Map<string, number[]>()
+  return {
+    note: (name, value) => times.set(name, [...(times.get(name) ?? []), value]),
+    of: name => median(times.get(name) ?? []),
+    has: name => times.has(name),
+  }
+}
 
-const missing = (what: string): Row => ({ row: 'j', what, measured: 'not in this version', target: '', ok: null })
+type Run = (...words: string[]) => Promise<Awaited<ReturnType<typeof finishMeasured>>>
+const runIn =
+  (environment: Environment, file: string, ...first: string[]): Run =>
+  async (...words) => {
+    const ran = await finishMeasured(file, [...first, ...words], environment)
+    if (ran.code !== 0) throw new Error(`${file} ${words.join(' ')}: ${ran.stderr}`)
+    return ran
+  }
+
+/** Makes attempts, and deletes them again. */
+const measureForks = async (own: Run, times: Times, name: 'fork' | 'forks', count: number): Promise<void> => {
+  times.note(name, (await own('fork', TICKET, '--count', `${count}`)).milliseconds)
+  const rows: { ticket: string; vmId: string }[] = JSON.parse((await own('list', '--json')).stdout)
+  const attempts = rows.filter(({ ticket }) => ticket.startsWith(`${TICKET}~`))
+  times.note(`memory of ${name}`, await sharedMemory(attempts.map(({ vmId }) => vmId)))
+  for (const { ticket } of attempts) await own('delete', ticket, '--force')
+}
+
+/** A create that takes a ready machine. */
+const measureClaim = async (own: Run, environment: Environment, times: Times, hold: 'memory' | 'disk') => {
+  const vmId = await fillPool(environment, hold)
+  if (hold === 'memory') times.note('memory of a ready machine', await sharedMemory([vmId]))
+  const { milliseconds, stdout } = await own('create', TICKET)
+  if (!stdout.includes('kept ready')) throw new Error(`no ready machine was taken: ${stdout}`)
+  times.note(hold === 'memory' ? 'claim' : 'claim saved', milliseconds)
+  await own('delete', TICKET, '--force')
+}
+
+const measureRound = async (own: Run, script: Run, times: Times): Promise<void> => {
+  const plain = await script('create', '1')
+  times.note('plain', plain.milliseconds)
+  times.note('plain cpu', plain.processorMs)
+  await script('delete', '1')
+  const created = await own('create', TICKET)
+  times.note('create', created.milliseconds)
+  times.note('create cpu', created.processorMs)
+  const { pauseMs } = JSON.parse((await own('checkpoint', TICKET, 'one', '--json')).stdout)
+  if (pauseMs !== undefined) times.note('pause', pauseMs)
+  await own('stop', TICKET, '--save')
+  times.note('wake', (await own('start', TICKET)).milliseconds)
+  await measureForks(own, times, 'fork', 1)
+  await measureForks(own, times, 'forks', 3)
+  await own('delete', TICKET, '--force')
+}
+
+const resultsOf = ({ of, has }: Times): Row[] => {
+  const ratio = (name: keyof typeof MOST, title: string): Row => ({
+    row: 'j',
+    what: `${title} / a plain create of the untrimmed image, medians of ${ROUNDS}`,
+    measured: `${(of(name) / of('plain')).toFixed(3)} (${Math.round(of(name))} / ${Math.round(of('plain'))} ms)`,
+    target: `<= ${MOST[name]}`,
+    ok: of(name) <= MOST[name] * of('plain'),
+  })
+  const memory = (name: string): Row => ({
+    ...{ row: 'j', what: `${name}, proportional set size`, measured: `${of(name)} MiB`, target: '', ok: null },
+  })
+  return [
+    ratio('create', 'create'),
+    {
+      row: 'j',
+      what: 'processor time of a create, without QEMU, beyond that of the script',
+      measured: `${of('create cpu') - of('plain cpu')} ms (${of('create cpu')} / ${of('plain cpu')} ms)`,
+      target: `<= ${MORE_MS} ms`,
+      ok: of('create cpu') <= of('plain cpu') + MORE_MS,
+    },
+    ratio('claim', 'claim of a suspended machine'),
+    ratio('claim saved', 'claim of a saved machine'),
+    ratio('wake', 'wake of a saved machine'),
+    ratio('fork', 'one fork of a running machine'),
+    ratio('forks', 'three forks'),
+    {
+      row: 'j',
+      what: 'pause of a live checkpoint',
+      measured: has('pause') ? `${Math.round(of('pause'))} ms` : 'unknown: QEMU told no events',
+      target: `<= ${MOST_PAUSE_MS} ms`,
+      ok: of('pause') <= MOST_PAUSE_MS,
+    },
+    memory('memory of forks'),
+    memory('memory of a ready machine'),
+  ]
+}
 
 export const cold = (): Promise<Row[]> =>
   withHome(async home => {
@@ -42,74 +125,20 @@ export const cold = (): Promise<Row[]> =>
           ok: null,
         },
       ]
-    const environment: Environment = { ...environmentFor(home), PLAIN_IMAGE: UNTRIMMED }
+    const environment: Environment = {
+      ...environmentFor(home),
+      PLAIN_IMAGE: UNTRIMMED,
+      AGENT_SWARM_KVM_LIVE_CHECKPOINTS: 'on',
+    }
     mkdirSync(join(home, 'plain'))
-    const own = async (...words: string[]) => {
-      const ran = await finishMeasured(process.execPath, [entry, ...words], environment)
-      if (ran.code !== 0) throw new Error(`${words.join(' ')}: ${ran.stderr}`)
-      return ran
-    }
-    const script = async (verb: 'create' | 'delete') => {
-      const ran = await finishMeasured(join(import.meta.dirname, 'plain.sh'), [verb, '1'], environment)
-      if (ran.code !== 0) throw new Error(`the script: ${verb}: ${ran.stderr}`)
-      return ran
-    }
-    const knows = async (command: string, word: string) =>
-      (await finish(process.execPath, [entry, command, '--help'], environment)).stdout.includes(word)
-    const known: Step[] = []
-    for (const step of Object.keys(steps) as Step[]) {
-      const [command, word] = steps[step].needs
-      if (await knows(command, word)) known.push(step)
-    }
-    const times = new Map<string, number[]>()
-    const note = (name: string, value: number) => times.set(name, [...(times.get(name) ?? []), value])
+    const own = runIn(environment, process.execPath, entry)
+    const script = runIn(environment, join(import.meta.dirname, 'plain.sh'))
+    const times = openTimes()
     // The first call of a home fills its compile cache; people feel the later ones.
     await own('list')
-    for (let round = 0; round < ROUNDS; round += 1) {
-      const plain = await script('create')
-      note('plain', plain.milliseconds)
-      note('plain cpu', plain.processorMs)
-      await script('delete')
-      const created = await own('create', 'BENCH-1')
-      note('create', created.milliseconds)
-      note('create cpu', created.processorMs)
-      for (const step of known) {
-        const { before, words } = steps[step]
-        for (const first of before) await own(...first)
-        note(step, (await own(...words)).milliseconds)
-      }
-      const { pauseMs } = JSON.parse((await own('checkpoint', 'BENCH-1', 'one', '--json')).stdout)
-      if (pauseMs !== undefined) note('pause', pauseMs)
-      await own('delete', 'BENCH-1', '--force')
-    }
-    const of = (name: string) => median(times.get(name) ?? [])
-    const ratio = (name: keyof typeof MOST, title: string): Row => ({
-      row: 'j',
-      what: `${title} / a plain create of the untrimmed image, medians of ${ROUNDS}`,
-      measured: `${(of(name) / of('plain')).toFixed(3)} (${Math.round(of(name))} / ${Math.round(of('plain'))} ms)`,
-      target: `<= ${MOST[name]}`,
-      ok: of(name) <= MOST[name] * of('plain'),
-    })
-    return [
-      ratio('create', 'create'),
-      {
-        row: 'j',
-        what: 'processor time of a create, without QEMU, beyond that of the script',
-        measured: `${of('create cpu') - of('plain cpu')} ms (${of('create cpu')} / ${of('plain cpu')} ms)`,
-        target: `<= ${MORE_MS} ms`,
-        ok: of('create cpu') <= of('plain cpu') + MORE_MS,
-      },
-      ...(Object.keys(steps) as Step[]).map(step =>
-        known.includes(step) ? ratio(step, titles[step]) : missing(titles[step]),
-      ),
-      times.has('pause')
-        ? {
-            row: 'j',
-            what: 'pause of a live checkpoint',
-            measured: `${Math.round(of('pause'))} ms`,
-            target: `<= ${MOST_PAUSE_MS} ms`,
-            ok: of('pause') <= MOST_PAUSE_MS,
-          }
-        : missing('pause of a live checkpoint'),
-    ]
+    for (let round = 0; round < ROUNDS; round += 1) await measureRound(own, script, times)
+    for (const hold of ['memory', 'disk'] as const)
+      for (let round = 0; round < ROUNDS; round += 1) await measureClaim(own, environment, times, hold)
+    await emptyPool(environment)
+    return resultsOf(times)
   })
