@@ -37,7 +37,8 @@ export const realAgent = async (name: Name): Promise<{ path: string } | string> 
     const path = join(folder, programs[name].path)
     if (existsSync(path)) return { path }
     writeFileSync(join(folder, 'package.json'), '{"private":true}')
-    const argv = ['install', '--no-audit', '--no-fund', programs[name].package]
+    // Without a network it says so at once.
+    const argv = ['install', '--no-audit', '--no-fund', '--fetch-retries=1', programs[name].package]
     await promisify(execFile)('npm', argv, { cwd: folder, timeout: 600_000 })
     return existsSync(path) ? { path } : 'the package has another program than expected'
   } catch (error) {
