@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { layersIn } from '../../providers/kvm/layers.ts'
+import { isLong } from '../support/samples.ts'
 import { until } from '../support/wait.ts'
 import { ensureBase, inside, listed, succeed, swarm, virsh, volumes } from './cli.ts'
 
@@ -59,6 +60,7 @@ const checkpoint = async (name: string): Promise<{ summary: string; pauseMs?: nu
   JSON.parse(await succeed(swarm('checkpoint', TICKET, name, '--json')))
 
 beforeAll(async () => {
+  if (!isLong) return
   await ensureBase()
   await succeed(swarm('create', TICKET))
   await inside(TICKET, `${inBackground(COUNTER)} ${inBackground(WRITER)} true`)
@@ -71,9 +73,11 @@ beforeAll(async () => {
     },
   )
 })
-afterAll(() => swarm('delete', TICKET, '--force'))
+afterAll(async () => {
+  if (isLong) await swarm('delete', TICKET, '--force')
+})
 
-test('a checkpoint is of one moment, tells its pause, and a restore goes on from it', async () => {
+test.skipIf(!isLong)('a checkpoint is of one moment, tells its pause, and a restore goes on from it', async () => {
   const before = await now()
   const made = [await checkpoint('one'), await checkpoint('two')]
   for (const { summary, pauseMs } of made) {
@@ -94,14 +98,14 @@ test('a checkpoint is of one moment, tells its pause, and a restore goes on from
   expect(await virsh('domblklist', vmId)).toBe(await virsh('domblklist', vmId, '--inactive'))
 })
 
-test('with its disk alone, it boots, and its database is whole', async () => {
+test.skipIf(!isLong)('with its disk alone, it boots, and its database is whole', async () => {
   await succeed(swarm('restore', TICKET, 'two', '--cold'))
   await succeed(swarm('start', TICKET))
   expect((await rows()).integrity).toBe('ok')
   expect(await inside(TICKET, 'ls /dev/shm/now 2>/dev/null || true')).toBe('')
 })
 
-test('a checkpoint that was deleted leaves no memory behind', async () => {
+test.skipIf(!isLong)('a checkpoint that was deleted leaves no memory behind', async () => {
   for (const name of ['one', 'two']) await succeed(swarm('checkpoint', TICKET, '--delete', name))
   const { vmId, checkpoints } = await listed(TICKET)
   await virsh('pool-refresh', 'agent-swarm')
