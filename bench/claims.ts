@@ -21,7 +21,10 @@ export const sharedMemory = async (vmIds: readonly string[]): Promise<number> =>
 
 /** One machine ready in the pool, forked from a template that stays from one call to the next. Returns it. */
 export const fillPool = async (environment: Record<string, string | undefined>, hold: Hold): Promise<string> => {
-  writeFileSync(join(environment.AGENT_SWARM_HOME ?? '', 'config.yaml'), `pool:\n  - hold: ${hold}\n`)
+  writeFileSync(
+    join(environment.AGENT_SWARM_HOME ?? '', 'config.yaml'),
+    `pool:\n  - { image: agent-swarm-base, hold: ${hold} }\n`,
+  )
   const context = openRunnerContext(await readConfig({}, environment))
   try {
     await openTestFiller(context).fill()

@@ -1,0 +1,92 @@
+/**
+ * Ready machines on real libvirt: forked from a template, held in memory or on disk, and handed out by a create. Each is a machine of
+ * its own before it has a ticket, and stays the same machine when it gets one.
+ */
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { readConfig } from '../../src/config/config.ts'
+import type { PoolMachine } from '../../src/registry/registry.ts'
+import { openRunnerContext } from '../../src/runner/context.ts'
+import { openTestFiller } from '../support/pools.ts'
+import { isLong } from '../support/samples.ts'
+import {
+  BASE,
+  ensureBase,
+  everything,
+  home,
+  inside,
+  listed,
+  program,
+  succeed,
+  swarm,
+  swarmEnvironment,
+  virsh,
+} from './cli.ts'
+
+const CLAIMS = isLong ? 20 : 2
+const config = join(home, 'config.yaml')
+
+/** Rounds of the runner's filler with these pools, until there is nothing to do. */
+const fill = async (...pools: string[]): Promise<PoolMachine[]> => {
+  writeFileSync(config, pools.length === 0 ? '' : `pool:\n${pools.map(pool => `  - ${pool}\n`).join('')}`)
+  const context = openRunnerContext(await readConfig({}, swarmEnvironment))
+  try {
+    await openTestFiller(context).fill()
+    expect(context.registry.poolLook(context.config.baseImage)?.problem ?? null).toBeNull()
+    return context.registry.poolMachines()
+  } finally {
+    context.close()
+  }
+}
+
+const IDENTITY = `echo "$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \\n') $(hostname) $(cat /etc/machine-id) $(cat /sys/class/net/e*/address) $(hostname -I | tr -d ' ') $(cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub) $(date +%s)"`
+
+let before: Awaited<ReturnType<typeof everything>>
+beforeAll(async () => {
+  await ensureBase()
+  before = await everything()
+})
+afterAll(async () => {
+  for (let n = 1; n <= CLAIMS; n += 1) await swarm('delete', `READY-${n}`, '--force')
+  await fill()
+  rmSync(config)
+})
+
+test.for(['memory', 'disk'] as const)('creates take machines that are held in %s, each another one', async hold => {
+  const seen: string[][] = []
+  for (let n = 1; n <= CLAIMS; n += 1) {
+    const ticket = `READY-${n}`
+    const ready = (await fill(`{image: ${BASE}, ready: 1, most: 3, hold: ${hold}}`)).filter(
+      ({ state }) => state === 'ready',
+    )
+    expect(ready).toHaveLength(1)
+    const [machine] = ready
+    expect(await virsh('domstate', machine?.vmId ?? '')).toBe(hold === 'memory' ? 'paused' : 'shut off')
+    const asked = Date.now() / 1000
+    await succeed(swarm('create', ticket))
+    const { vmId, ssh } = await listed(ticket)
+    expect(vmId).toBe(machine?.vmId)
+    expect(await virsh('metadata', vmId, 'urn:agent-swarm:1')).toMatch(new RegExp(`ticket=["']${ticket}["']`))
+    const identity = (await inside(ticket, IDENTITY)).split(' ')
+    const [, name, machineId, , address, , clock] = identity
+    expect(name).toBe(`as-ready-${n}-${vmId.slice(-8)}`)
+    expect(machineId).toBe(machine?.machineId)
+    expect(address).toBe(ssh?.host)
+    expect(Number(clock)).toBeGreaterThan(asked - 2)
+    expect(Number(clock)).toBeLessThan(Date.now() / 1000 + 2)
+    expect(await inside(ticket, 'sudo -n true && getent hosts $(hostname) | wc -l')).toBe('1')
+    expect(await inside(ticket, 'systemctl list-units --state=failed --plain --no-legend')).toBe('')
+    seen.push(identity.slice(0, 6))
+    // The most that a small host holds: the former ones go.
+    if (n > 1) await succeed(swarm('delete', `READY-${n - 1}`, '--force'))
+  }
+  for (const at of [0, 1, 2, 3, 5]) expect(new Set(seen.map(identity => identity[at])).size).toBe(CLAIMS)
+  await succeed(swarm('delete', `READY-${CLAIMS}`, '--force'))
+})
+
+test('a pool that the settings have no more leaves nothing', async () => {
+  expect(await fill()).toEqual([])
+  expect(await everything()).toEqual(before)
+  expect((await program('virsh', ['-q', 'net-dhcp-leases', 'agent-swarm'])).code).toBe(0)
+})
