@@ -14,7 +14,8 @@ import { downloadPart } from './in-disk.ts'
 import { lookWhenIdle } from './jobs.ts'
 import { layerOf, layersIn, layerVolume, memoryVolume } from './layers.ts'
 import { overlayXml, withDisk } from './libvirt-xml.ts'
-import { endCheckpoint, noteLive, SAFE_SINCE, turnLiveOn, wantsLive } from './live.ts'
+import { endCheckpoint, endNoted, noteLive, SAFE_SINCE, turnLiveOn, wantsLive, withCheckpointLock } from './live.ts'
+import { monitor } from './monitor.ts'
 import {
   isSavedIn,
   parseMemory,
@@ -25,7 +26,7 @@ import {
   parseVolumes,
   SUSPENDED,
 } from './parse.ts'
-import { monitor, resumeWhenProtected, watchPause } from './pause.ts'
+import { resumeWhenProtected, watchPause } from './pause.ts'
 import { endMerge } from './pool-layers.ts'
 import type { Answer, Command } from './virsh.ts'
 
@@ -227,9 +228,11 @@ const captureRunning = async (request: Request, available: number): Promise<Capt
  * Freezes the machine's active layer. What is made has no marker: it is garbage until somebody makes one, or another disk stands on
  * the layer.
  */
-export const capture = async (context: Context, id: string, doing: string): Promise<Capture> => {
-  const { available, ...request } = await prepare(context, id, doing)
-  if (request.machine.mark.checkpoints !== 'external')
-    throw fail('unsupported', `${doing}: its checkpoints are inside its disk`)
-  return request.machine.status === 'running' ? captureRunning(request, available) : captureOff(request)
-}
+export const capture = (context: Context, id: string, doing: string): Promise<Capture> =>
+  withCheckpointLock(context, id, doing, async () => {
+    await endNoted(context, id, true)
+    const { available, ...request } = await prepare(context, id, doing)
+    if (request.machine.mark.checkpoints !== 'external')
+      throw fail('unsupported', `${doing}: its checkpoints are inside its disk`)
+    return request.machine.status === 'running' ? captureRunning(request, available) : captureOff(request)
+  })

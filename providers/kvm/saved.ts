@@ -53,7 +53,7 @@ export const saveMachine = async (context: Context, id: string): Promise<void> =
   const memory = parseMemoryInUse(stdout, id, Date.now() / 1000)
   if (folder !== null && memory !== null) requireSpace(doing, memory + MORE_BYTES, await spaceIn(folder))
   if (machine.mark.checkpoints === 'external') {
-    await requireNotLive(context, id)
+    await requireNotLive(context, id, doing)
     await virsh.ask([endMerge(id)])
   }
   await virsh

@@ -34,9 +34,9 @@ const setCapability = (state: boolean) =>
     arguments: { capabilities: [{ capability: 'background-snapshot', state }] },
   })
 const listed = async () => (await provider.listVms()).find(({ vmId }) => vmId === id)
-const notes = () => readdirSync(join(stage.home, 'kvm')).filter(name => !/^domain-type|^tmp-/.test(name))
+const notes = () => readdirSync(join(stage.home, 'kvm')).filter(name => !/^domain-type|^tmp-|\.lock$/.test(name))
 /** Of a process that died. */
-const leaveNote = () => writeFileSync(join(stage.home, 'kvm', `live-${id}`), JSON.stringify({ pid: null, fifo: null }))
+const leaveNote = () => writeFileSync(join(stage.home, 'kvm', `live-${id}`), JSON.stringify({ fifo: null }))
 
 beforeAll(async () => {
   stage = await openSectors(POOL, 2, { kvmLiveCheckpoints: 'on' })
