@@ -16,7 +16,7 @@ import {
   machineIn,
 } from './context.ts'
 import { defineMachine, machineOf, volumesOf } from './definition.ts'
-import { diskCommands, requireDiskFile } from './disk-file.ts'
+import { diskCommands, requireDiskFile, settleDisk } from './disk-file.ts'
 import { addFreeSpace, requireSpace } from './disk-space.ts'
 import { findDomainType } from './domain-type.ts'
 import { FREE_DISK_SPACE, USE_BIOS, whyNoUefi } from './explain.ts'
@@ -279,6 +279,7 @@ export const stopMachine = async (context: Context, id: string): Promise<void> =
   const { status, paused } = machine
   if (status === 'stopped') return
   await requireDiskFile(context, machine, doing)
+  if (machine.mark.checkpoints === 'external') await settleDisk(context, id)
   // Only a guest that runs can shut down. Whether it runs now is looked at below: one that cannot is powered off.
   if (paused !== undefined) await wakeIsolated(context, { ...machine, paused }).catch(() => {})
   const cannotShutDown = async () => {

@@ -102,6 +102,33 @@ test('a machine whose memory is saved goes on with its memory after a checkpoint
   await provider.deleteCheckpoint?.(id, 'asleep')
 })
 
+test('after a crash in a checkpoint of a saved memory, the machine goes on with the disk of before, and keeps what it writes', async () => {
+  await provider.save?.(id)
+  const before = (await disk()) ?? ''
+  const path = (name: string) => `${stage.folder}/${id}.${name}`
+  // The new layer, which the definition names, and the memory does not.
+  await succeed(
+    program('qemu-img', [...['create', '-q', '-f', 'qcow2', '-b', path(before), '-F', 'qcow2'], path('50.qcow2')]),
+  )
+  const file = join(stage.home, 'definition')
+  writeFileSync(
+    file,
+    (await virsh('dumpxml', id, '--inactive', '--security-info')).replace(path(before), path('50.qcow2')),
+  )
+  await virsh('define', file)
+  await virsh('pool-refresh', POOL)
+  await provider.startVm(id)
+  expect([await disk(), await disk('--inactive')]).toEqual([before, before])
+  await provider.checkpoint(id, 'crashed')
+  const active = await disk()
+  expect(await disk('--inactive')).toBe(active)
+  await provider.stopVm(id)
+  expect(await disk()).toBe(active)
+  await provider.startVm(id)
+  await provider.deleteCheckpoint?.(id, 'crashed')
+  expect(await volumes()).not.toContain('50.qcow2')
+})
+
 test('checkpoints are deleted in any order, and layers that need not be two become one', async () => {
   await provider.checkpoint(id, 'four')
   await provider.deleteCheckpoint?.(id, 'two')
