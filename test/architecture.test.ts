@@ -66,9 +66,14 @@ test('handlers are pure: words, failures, schemas and helpers in; no disk, netwo
   expect(impure.map(([file]) => file)).toEqual([])
 })
 
-test('providers know the words, the failures, the door to programs, schema forms and the base image', () => {
+test('providers know the words, the failures, the door to programs, locks, schema forms and the base image', () => {
   expect(
-    mayImport('providers', ...PURE, 'src/check.ts', 'src/exec.ts', 'src/files.ts', 'src/shell-word.ts', 'base-image'),
+    mayImport(
+      'providers',
+      ...PURE,
+      ...['check', 'exec', 'files', 'lock-file', 'shell-word'].map(name => `src/${name}.ts`),
+      'base-image',
+    ),
   ).toEqual([])
 })
 

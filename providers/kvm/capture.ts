@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { fail } from '../../src/errors.ts'
 import type { Context, Machine } from './context.ts'
-import { activeDisk, diskCommands, requireDiskFile } from './disk-file.ts'
+import { activeDisk, diskCommands, requireDiskFile, settleDisk } from './disk-file.ts'
 import { requireSpace } from './disk-space.ts'
 import { canDrain, finishDrainer, MAGIC, openDrainer } from './drainer.ts'
 import { ensurePool, poolCommands, refreshPool, withFile } from './host.ts'
@@ -14,7 +14,8 @@ import { downloadPart } from './in-disk.ts'
 import { lookWhenIdle } from './jobs.ts'
 import { layerOf, layersIn, layerVolume, memoryVolume } from './layers.ts'
 import { overlayXml, withDisk } from './libvirt-xml.ts'
-import { endCheckpoint, noteLive, SAFE_SINCE, turnLiveOn, wantsLive } from './live.ts'
+import { endCheckpoint, endNoted, noteLive, SAFE_SINCE, turnLiveOn, wantsLive, withCheckpointLock } from './live.ts'
+import { monitor } from './monitor.ts'
 import {
   isSavedIn,
   parseMemory,
@@ -25,7 +26,7 @@ import {
   parseVolumes,
   SUSPENDED,
 } from './parse.ts'
-import { monitor, resumeWhenProtected, watchPause } from './pause.ts'
+import { resumeWhenProtected, watchPause } from './pause.ts'
 import { endMerge } from './pool-layers.ts'
 import type { Answer, Command } from './virsh.ts'
 
@@ -69,6 +70,7 @@ const prepare = async (context: Context, id: string, doing: string): Promise<Req
   if (machine.paused === SUSPENDED)
     throw fail('busy', `${doing}: its guest sleeps (${SUSPENDED})`, 'Wake it: agent-swarm start <TICKET>')
   await requireDiskFile(context, machine, doing)
+  if (machine.status === 'running') await settleDisk(context, id)
   const { stdout } = await virsh.ask([endMerge(id), ...poolCommands(settings), ['vol-list', settings.kvmPool]])
   const pool = parsePool(stdout) ?? (await ensurePool(context))
   const disk = activeDisk(machine.stdout)
@@ -102,8 +104,8 @@ export const makeLayer = async (
 }
 
 /**
- * The definition first: a memory that libvirt saved then goes on with the frozen layer if we die in between, and the new layer on
- * top of it, which is empty, is used after that.
+ * The definition first: if we die in between, a memory that libvirt saved goes on with the layer of before, whose name its start puts
+ * back into the definition. The new layer is empty, and garbage then.
  */
 const captureOff = async ({ context, id, doing, machine, layer, next, folder }: Request): Promise<Capture> => {
   const { virsh, settings } = context
@@ -128,20 +130,14 @@ const captureOff = async ({ context, id, doing, machine, layer, next, folder }: 
 
 /** Memory and disk in two snapshots: in one, libvirt would take the disk when the memory is written, and the memory is of before. */
 const fileSpec = (path: string): string => `file=${path.replaceAll(',', ',,')}`
-const snapshotCommands = ({ id, next, folder }: Request, memory: string): Command[] => [
-  [
-    ...['snapshot-create-as', id, '--disk-only', '--no-metadata', '--atomic'],
-    ...[
-      '--diskspec',
-      `vda,snapshot=external,${fileSpec(`${folder}/${layerVolume(id, next)}`)}`,
-      '--diskspec',
-      'sda,snapshot=no',
-    ],
-  ],
-  [
-    ...['snapshot-create-as', id, '--no-metadata', '--memspec', `${fileSpec(memory)},snapshot=external`],
-    ...['--diskspec', 'vda,snapshot=no', '--diskspec', 'sda,snapshot=no'],
-  ],
+const newLayer = ({ id, next, folder }: Request): string => `${folder}/${layerVolume(id, next)}`
+const diskSnapshot = (request: Request): Command => [
+  ...['snapshot-create-as', request.id, '--disk-only', '--no-metadata', '--atomic'],
+  ...['--diskspec', `vda,snapshot=external,${fileSpec(newLayer(request))}`, '--diskspec', 'sda,snapshot=no'],
+]
+const memorySnapshot = ({ id }: Request, memory: string): Command => [
+  ...['snapshot-create-as', id, '--no-metadata', '--memspec', `${fileSpec(memory)},snapshot=external`],
+  ...['--diskspec', 'vda,snapshot=no', '--diskspec', 'sda,snapshot=no'],
 ]
 
 /** The last command fails for a guest that goes on already. Whether it goes on is looked at afterwards, in any language. */
@@ -151,7 +147,7 @@ const FAILED_RESUME = /error: Failed to resume domain[\s\S]*$/
 const takeSnapshots = async (request: Request, memory: string, isLive: boolean) => {
   const { context, id, machine } = request
   const isRunning = machine.paused === undefined
-  const commands = snapshotCommands(request, memory)
+  const commands = [diskSnapshot(request), memorySnapshot(request, memory)]
   const watch = isRunning ? watchPause(context, id) : null
   const qemu = parseQemuVersion(machine.stdout)
   const resumer = isLive && qemu !== null && qemu >= 8 ? resumeWhenProtected(context, id) : null
@@ -211,8 +207,8 @@ const captureRunning = async (request: Request, available: number): Promise<Capt
     await endCheckpoint(context, id, isRunning)
   }
   if (taken.stderr !== '') throw virsh.failed(doing, taken.stderr)
-  const now = activeDisk((await virsh.ask([['domblklist', id]])).stdout)
-  if (now !== `${folder}/${layerVolume(id, next)}` || !(await isComplete(context, memory)))
+  const now = await settleDisk(context, id)
+  if (now !== newLayer(request) || !(await isComplete(context, memory)))
     throw fail('unknown', `${doing}: libvirt did not make the layer and the memory that it was asked for`)
   const made = [memory, layerVolume(id, next)]
   const { stdout } = await virsh.ask(made.map(volume => ['vol-info', '--pool', settings.kvmPool, volume, '--bytes']))
@@ -223,13 +219,31 @@ const captureRunning = async (request: Request, available: number): Promise<Capt
   return { layer, memory, sizeBytes, pauseMs: taken.pauseMs }
 }
 
+/** The disk as it is at this moment: the guest goes on meanwhile. */
+const captureRunningDisk = async (request: Request): Promise<Capture> => {
+  const { context, id, doing, layer } = request
+  await context.virsh.run(diskSnapshot(request), { doing })
+  if ((await settleDisk(context, id)) !== newLayer(request))
+    throw fail('unknown', `${doing}: libvirt did not make the layer that it was asked for`)
+  return { layer, memory: null, sizeBytes: null, pauseMs: undefined }
+}
+
 /**
  * Freezes the machine's active layer. What is made has no marker: it is garbage until somebody makes one, or another disk stands on
  * the layer.
  */
-export const capture = async (context: Context, id: string, doing: string): Promise<Capture> => {
-  const { available, ...request } = await prepare(context, id, doing)
-  if (request.machine.mark.checkpoints !== 'external')
-    throw fail('unsupported', `${doing}: its checkpoints are inside its disk`)
-  return request.machine.status === 'running' ? captureRunning(request, available) : captureOff(request)
-}
+const captureWith =
+  (captureRunning: (request: Request, available: number) => Promise<Capture>) =>
+  (context: Context, id: string, doing: string): Promise<Capture> =>
+    withCheckpointLock(context, id, doing, async () => {
+      await endNoted(context, id, true)
+      const { available, ...request } = await prepare(context, id, doing)
+      if (request.machine.mark.checkpoints !== 'external')
+        throw fail('unsupported', `${doing}: its checkpoints are inside its disk`)
+      return request.machine.status === 'running' ? captureRunning(request, available) : captureOff(request)
+    })
+
+/** With the memory of a machine that runs. */
+export const capture = captureWith(captureRunning)
+/** Without any memory. */
+export const captureDisk = captureWith(captureRunningDisk)

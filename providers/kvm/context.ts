@@ -64,3 +64,21 @@ export const look = async (context: Context, id: string, more: readonly Command[
 /** Undefined when there is no such machine. */
 export const lookIfExists = (context: Context, id: string): Promise<Machine | undefined> =>
   look(context, id).catch(allow('no-such-vm'))
+
+/**
+ * A restored or woken memory has the clock of its time, and a checkpoint the mark of its time, which may have another ticket, or no
+ * home: sets the clock, where the guest has an agent, and writes the `present` mark again. `first`: more commands, before that.
+ */
+export const settleReturned = async (
+  context: Context,
+  id: string,
+  present: Pick<Mark, 'ticket'> & Partial<Pick<Mark, 'ip'>>,
+  first: readonly Command[] = [],
+): Promise<void> => {
+  const { virsh, homeId } = context
+  const answer = await virsh.ask([...first, ['domtime', id, '--now'], ...lookCommands(id)])
+  const { mark, status } = await machineIn({ ...context, knows: () => true }, id, answer)
+  const right = { ...mark, ...present, home: homeId }
+  if (mark.ticket !== right.ticket || mark.home !== right.home || mark.ip !== right.ip)
+    await virsh.all([writeMark(right, status)], { doing: `writing the mark of ${id} again` })
+}

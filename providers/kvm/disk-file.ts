@@ -2,7 +2,8 @@
 import { fail } from '../../src/errors.ts'
 import type { Context, Machine } from './context.ts'
 import { volumesOf } from './definition.ts'
-import { listVolumes, refreshPool } from './host.ts'
+import { listVolumes, refreshPool, withFile } from './host.ts'
+import { withDisk } from './libvirt-xml.ts'
 import { parseDisks, parseVolumes } from './parse.ts'
 import type { Answer, Command } from './virsh.ts'
 
@@ -39,4 +40,26 @@ export const requireDiskFile = async (context: Context, machine: Machine & Answe
     `${doing}: somebody deleted the file of its disk, ${disk}, from the pool ${context.settings.kvmPool}. The machine still runs with it, and all that is on the disk is lost when the machine stops`,
     'While it runs, push the work in it or copy it out (agent-swarm ssh). Then delete the machine: that saves unsaved work first.',
   )
+}
+
+/** What the machine uses now, and what it will use after its next start. */
+export const bothDisks = (id: string): Command[] => [
+  ['domblklist', id],
+  ['domblklist', id, '--inactive'],
+]
+
+/**
+ * Makes the definition of a running machine name the disk that it uses, and returns that disk. A memory that libvirt saved brings its
+ * own disk back, and leaves the definition as it is (libvirt 9.0): after a crash in a checkpoint of it, that is the next layer, which
+ * lacks everything that is written now. libvirt's snapshots change the definition only while both are the same.
+ */
+export const settleDisk = async (context: Context, id: string): Promise<string | null> => {
+  const { virsh } = context
+  const [active, next] = parseDisks((await virsh.ask(bothDisks(id))).stdout)
+  if (active === undefined || next === undefined || active === next) return active ?? null
+  const definition = await virsh.run(['dumpxml', id, '--inactive', '--security-info'])
+  await withFile(context, withDisk(definition, active), file =>
+    virsh.run(['define', file], { doing: `correcting the disk in the definition of ${id}` }),
+  )
+  return active
 }

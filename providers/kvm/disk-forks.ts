@@ -34,7 +34,7 @@ const defineFork = async (forking: Forking, target: ForkTarget, definition: stri
   const kvmFirmware = isUefi ? ('uefi' as const) : ('bios' as const)
   await defineMachine(
     { ...context, settings: { ...context.settings, kvmFirmware } },
-    { vmId, ticket, mac, ...size, seed, folder: pool.folder, isolator },
+    { vmId, ticket, mac, ...size, seed, folder: pool.folder, isolator, checkpoints: 'external' },
   )
 }
 

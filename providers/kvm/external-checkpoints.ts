@@ -3,7 +3,7 @@ import type { CheckpointName } from '../../src/domain.ts'
 import { fail, unless } from '../../src/errors.ts'
 import type { RestoreOptions } from '../provider.ts'
 import { capture, MEMORY_DEADLINE_MS, makeLayer } from './capture.ts'
-import { type Context, look, lookCommands, type Machine, machineIn } from './context.ts'
+import { type Context, look, type Machine, settleReturned } from './context.ts'
 import { addFreeSpace } from './disk-space.ts'
 import { forgetHeld, noteHeld, unlessStillPaused } from './held.ts'
 import { ensurePool, freePort, isFreePort, listVolumes, withFile } from './host.ts'
@@ -13,7 +13,7 @@ import { layersIn, layerVolume, markerVolume, memoryVolume } from './layers.ts'
 import { isIsolated, withDisk, withMark, withPort, withSessionNet } from './libvirt-xml.ts'
 import { forgetLive } from './live.ts'
 import { lookAndConnect } from './machines.ts'
-import { type Mark, writeMark } from './marks.ts'
+import type { Mark } from './marks.ts'
 import { readPool, requireLayer, tidyLayers } from './pool-layers.ts'
 
 const START_DEADLINE_MS = 120_000
@@ -158,19 +158,9 @@ export const restoreExternal = async (
         return withFreeSpace(context)(error)
       })
     forgetHeld(context, id)
-    await settleRestored(context, machine)
+    // Whoever asked for the restore looks at the clock, and sets it without an agent.
+    await settleReturned(context, id, { ticket: machine.mark.ticket })
   } finally {
     await tidyLayers(context, id).catch(() => {})
   }
-}
-
-/** The guest's clock shows the time of the capture. Whoever asked for the restore looks at it, and sets it without an agent. */
-const settleRestored = async (context: Context, { mark }: Machine): Promise<void> => {
-  const { vmId, ticket } = mark
-  const answer = await context.virsh.ask([['domtime', vmId, '--now'], ...lookCommands(vmId)])
-  const restored = await machineIn({ ...context, knows: () => true }, vmId, answer)
-  if (restored.mark.ticket !== ticket || restored.mark.home !== context.homeId)
-    await context.virsh.all([writeMark({ ...restored.mark, ticket, home: context.homeId }, restored.status)], {
-      doing: `restoring the mark of ${vmId}`,
-    })
 }

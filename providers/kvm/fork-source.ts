@@ -1,14 +1,16 @@
 /** The state that forks are made of: a layer of the source's disk that is written no more, with or without a memory. */
 import { randomBytes } from 'node:crypto'
 import { fail } from '../../src/errors.ts'
-import { capture } from './capture.ts'
+import { capture, captureDisk } from './capture.ts'
 import type { Context, Machine } from './context.ts'
 import { requireDiskFile } from './disk-file.ts'
 import { requireSpace } from './disk-space.ts'
+import { syncByAgent } from './guest-agent.ts'
 import { listVolumes } from './host.ts'
 import { layersIn, layerVolume, memoryVolume } from './layers.ts'
 import { DISK_FULL, isSavedIn, type Pool, parseMemoryInUse, parseSnapshots } from './parse.ts'
-import { tidyLayers } from './pool-layers.ts'
+import { endMerge, tidyLayers } from './pool-layers.ts'
+import { forksMemory } from './settings.ts'
 import type { Answer, Command } from './virsh.ts'
 
 /** Writes the guest's memory to the disk. */
@@ -44,26 +46,32 @@ const findCaptured = async (context: Context, { mark, doing }: Looked, checkpoin
   return { layer: layerVolume(mark.vmId, found.layer), memory }
 }
 
-/** An unnamed checkpoint of the present state. */
-const captureForFork = async (context: Context, { mark, doing }: Looked): Promise<Captured> => {
-  const { layer, memory } = await capture(context, mark.vmId, doing)
-  return { layer: layerVolume(mark.vmId, layer), memory }
+/** An unnamed checkpoint of the present state: of the disk alone, where forks boot from it. */
+const captureForFork = async (context: Context, { mark, status, paused, doing }: Looked): Promise<Captured> => {
+  const id = mark.vmId
+  const boots = !forksMemory(context.settings)
+  if (boots && status === 'running' && paused === undefined) await syncByAgent(context, id)
+  try {
+    const { layer, memory } = await (boots ? captureDisk : capture)(context, id, doing)
+    return { layer: layerVolume(id, layer), memory }
+  } catch (error) {
+    // What was made before it failed.
+    await tidyLayers(context, id).catch(() => {})
+    throw error
+  }
 }
 
 /** No name of a checkpoint: no command can name it. */
 const TEMPORARY = 'Fork.'
 
 /** A snapshot in the disk, which also holds the memory of a running guest; nothing reads that. */
-const takeSnapshot = async (context: Context, { mark, stdout, pool, doing }: Looked): Promise<string> => {
+const takeSnapshot = async (context: Context, { mark, paused, stdout, pool, doing }: Looked): Promise<string> => {
   const id = mark.vmId
   const memory = parseMemoryInUse(stdout, id, Date.now() / 1000)
   if (memory !== null) requireSpace(doing, memory + STATE_BYTES, pool)
   const name = `${TEMPORARY}${randomBytes(4).toString('hex')}`
-  // Forks boot from the disk: what the guest has not written to it yet goes there first. Without an agent, as after a power cut.
-  await context.virsh.ask([
-    ['domfsfreeze', id],
-    ['domfsthaw', id],
-  ])
+  // Forks boot from the disk: what the guest has not written to it yet goes there first.
+  if (paused === undefined) await syncByAgent(context, id)
   await context.virsh.run(['snapshot-create-as', id, `--name=${name}`, '--atomic'], {
     deadline: CAPTURE_DEADLINE_MS,
     doing,
@@ -97,8 +105,12 @@ export const openSource = async (
   const { mark, status, paused, stdout, pool, doing } = machine
   requireSpace(doing, count * FORK_BYTES, pool)
   const isExternal = mark.checkpoints === 'external'
-  if (checkpoint !== null && isExternal)
-    return { kind: 'layer', ...(await findCaptured(context, machine, checkpoint)), isTemporary: false }
+  if (checkpoint !== null && isExternal) {
+    const captured = await findCaptured(context, machine, checkpoint)
+    // QEMU writes into a layer below it meanwhile, and lets no fork open that. A later merge leaves out what forks stand on.
+    await context.virsh.ask([endMerge(mark.vmId)])
+    return { kind: 'layer', ...captured, isTemporary: false }
+  }
   if (checkpoint === null && paused === DISK_FULL)
     throw fail('disk-full', `${doing}: it is paused, because the disk is full`, 'Free disk space and start it first.')
   if (checkpoint === null && status === 'stopped' && isSavedIn(stdout))

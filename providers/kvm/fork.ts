@@ -13,14 +13,7 @@ import { deleteMachine, lookAndConnect, withFreeSpace } from './machines.ts'
 import { forkMemory } from './memory-forks.ts'
 import { removePipe } from './memory-image.ts'
 import { parseNames, parsePool } from './parse.ts'
-import { isSession, type KvmSettings } from './settings.ts'
-
-/**
- * Whether a fork goes on with the memory: libvirt reads it through a pipe of this host, and turns the guest's network off until
- * it has an identity of its own. A machine in a session has a network that libvirt does not know.
- */
-export const forksMemory = (settings: KvmSettings): boolean =>
-  !isSession(settings) && URL.canParse(settings.kvmUri) && new URL(settings.kvmUri).hostname === ''
+import { forksMemory } from './settings.ts'
 
 const removeForks = async (context: Context, targets: readonly ForkTarget[]): Promise<void> => {
   for (const { vmId } of targets) {

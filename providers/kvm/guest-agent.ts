@@ -32,6 +32,9 @@ const parseAnswer = (text: string): Answer => {
 const decoded = (data: unknown): string =>
   typeof data === 'string' ? Buffer.from(data, 'base64').toString('utf8') : ''
 
+/** A disk needs a while. */
+const SYNC_DEADLINE_MS = 60_000
+
 const request = (id: string, execute: string, words: Record<string, unknown> = {}) => [
   ...['qemu-agent-command', id, '--timeout', String(ANSWER_SECONDS)],
   JSON.stringify({ execute, arguments: words }),
@@ -91,4 +94,13 @@ export const runByAgent = async (
     }
     if (performance.now() > end) throw fail('timeout', `${doing}: not done within ${deadline / 1000} s`)
   }
+}
+
+/**
+ * Has the guest write its files to its disk. It does not stand still for that: one that is frozen (`domfsfreeze`) would stay so if
+ * we died. Without an agent that runs commands, the disk is as after a power cut.
+ */
+export const syncByAgent = async (context: Context, id: string): Promise<void> => {
+  const doing = `having ${id} write its files to its disk`
+  await runByAgent(context, id, 'sync', { doing, deadline: SYNC_DEADLINE_MS }).catch(() => {})
 }

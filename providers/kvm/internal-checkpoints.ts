@@ -2,7 +2,7 @@
 import { parseCheckpointName } from '../../src/domain.ts'
 import { fail, unless } from '../../src/errors.ts'
 import type { RestoreOptions } from '../provider.ts'
-import { type Context, look, lookCommands, type Machine, machineIn } from './context.ts'
+import { type Context, look, type Machine, settleReturned } from './context.ts'
 import { volumesOf } from './definition.ts'
 import { diskCommand, requireDiskFile } from './disk-file.ts'
 import { requireSpace } from './disk-space.ts'
@@ -12,7 +12,6 @@ import { type Isolator, isolatePaused } from './isolation.ts'
 import { lookWhenIdle } from './jobs.ts'
 import { withoutMemory, withSessionNet } from './libvirt-xml.ts'
 import { lookAndConnect, withFreeSpace } from './machines.ts'
-import { writeMark } from './marks.ts'
 import { parseMemoryInUse, parsePool, parseSnapshots, parseVolumes } from './parse.ts'
 import type { Command } from './virsh.ts'
 
@@ -114,7 +113,6 @@ export const restoreInternal = async (
   name: string,
   { cold = false }: RestoreOptions,
 ): Promise<void> => {
-  const { virsh, homeId } = context
   const revert: Revert = { context, id, name, doing: `restoring ${id} to ${name}` }
   const machine = await lookAndConnect(context, id, revert.doing, [['snapshot-info', id, `--snapshotname=${name}`]])
   const { mark, stdout } = machine
@@ -126,21 +124,10 @@ export const restoreInternal = async (
     .catch(unlessStillPaused(context, id, () => look(context, id)))
     .catch(withFreeSpace(context))
   forgetHeld(context, id)
-  const answer = await virsh.ask([
-    // A memory that libvirt saved belongs to the disk of before: the next start would resume it.
-    ['managedsave-remove', id],
-    // The guest's clock shows the time of the capture. Whoever asked for the restore looks at it, and sets it without an agent.
-    ['domtime', id, '--now'],
-    ...lookCommands(id),
-  ])
-  // libvirt brings the mark of the capture back, which may have another ticket, or no home. Its port is right: the
+  // A memory that libvirt saved belongs to the disk of before: the next start would resume it. The mark's port is right: the
   // definition that it belongs to came back with it.
-  const restored = await machineIn({ ...context, knows: () => true }, id, answer)
-  const present = { ...restored.mark, ticket: mark.ticket, home: homeId, ip: ip ?? restored.mark.ip }
-  if (restored.mark.ticket !== present.ticket || restored.mark.ip !== present.ip)
-    await virsh.all([writeMark(present, restored.status)], {
-      doing: `restoring the mark of ${id}`,
-    })
+  const present = { ticket: mark.ticket, ...(ip === null ? {} : { ip }) }
+  await settleReturned(context, id, present, [['managedsave-remove', id]])
 }
 
 /** A checkpoint of a machine in a session has the network of its time; the present setting counts. */

@@ -5,6 +5,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { fail } from '../../src/errors.ts'
 import { type Context, lookCommands, type Machine, machineIn } from './context.ts'
+import type { State } from './parse.ts'
 import type { Answer, Command } from './virsh.ts'
 
 /** Writing a guest's memory to the disk takes seconds, and minutes where disk and processors have much else to do. */
@@ -15,7 +16,7 @@ const POLL_MS = 250
  * `domjobinfo`: the operation's name; null when there is none. For a running machine it waits while QEMU writes an internal
  * checkpoint, and has no answer after 30 s. It has none for a machine that is off.
  */
-const parseJob = (text: string, { status }: Machine): string | null => {
+export const jobIn = (text: string, { status }: State): string | null => {
   const type = text.match(/^Job type:\s+(\S+)/m)?.[1]
   if (type === 'None' || (type === undefined && status !== 'running')) return null
   return text.match(/^Operation:\s+(\S.*?)\s*$/m)?.[1] ?? 'a checkpoint'
@@ -33,7 +34,7 @@ export const lookWhenIdle = async (
     // First, since it may wait: the rest shall be of the time after it.
     const answer = await context.virsh.ask([['domjobinfo', id], ...lookCommands(id), ...more])
     const machine = await machineIn(context, id, answer)
-    const job = parseJob(answer.stdout, machine)
+    const job = jobIn(answer.stdout, machine)
     if (job === null) return { ...machine, ...answer }
     if (performance.now() > end)
       throw fail(

@@ -85,19 +85,24 @@ export const unneededVolumes = (pool: Pool, id: string, active: readonly string[
 
 /**
  * Two layers that can become one, `top` written into `base`; null when there are none. Neither is in use, has a checkpoint or is below
- * a fork, and nothing but the other stands on `base`, and nothing but one layer of the running machine's chain on `top`.
+ * a fork, and nothing but the other stands on `base`, and nothing but one layer of the running machine's chain on `top`. `active`: the
+ * disk that the machine uses, and others that it may use.
  */
 export const mergeable = (
   { volumes, backing }: Pool,
   id: string,
-  active: string,
+  active: readonly string[],
 ): { base: string; top: string } | null => {
   const marked = new Set(layersIn(volumes, id).checkpoints.map(({ layer }) => layerVolume(id, layer)))
   const onTopOf = (volume: string) => volumes.filter(each => backing.get(each) === volume).length
   const forked = neededByOthers({ volumes, backing }, id)
   const isFree = (volume: string) =>
-    isOf(volume, id) && !marked.has(volume) && !forked.includes(volume) && onTopOf(volume) === 1
-  const chain = chainOf(active, backing).slice(1)
+    isOf(volume, id) &&
+    !active.includes(volume) &&
+    !marked.has(volume) &&
+    !forked.includes(volume) &&
+    onTopOf(volume) === 1
+  const chain = chainOf(active[0] ?? '', backing)
   for (const [at, top] of chain.entries()) {
     const base = chain[at + 1]
     if (base !== undefined && isFree(top) && isFree(base)) return { base, top }

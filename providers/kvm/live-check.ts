@@ -6,9 +6,9 @@ import type { Context } from './context.ts'
 import { rememberedType } from './domain-type.ts'
 import { withFile } from './host.ts'
 import { probeXml } from './libvirt-xml.ts'
-import { isLiveIn, readLive, SAFE_SINCE, setLive } from './live.ts'
+import { SAFE_SINCE } from './live.ts'
+import { isLiveIn, monitor, readLive, setLive } from './monitor.ts'
 import { parseQemuVersion } from './parse.ts'
-import { monitor } from './pause.ts'
 
 const DEADLINE_MS = 60_000
 const STANDS_STILL = 'a running machine stands still for seconds while a checkpoint writes its memory'

@@ -3,35 +3,27 @@
  * the memory is written. libvirt knows nothing of it. Left on, it spoils the next save, which then takes the memory of a guest
  * that runs; so it is off again after each checkpoint, and a note says while it may be on.
  */
-import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { VM_ID } from '../../src/domain.ts'
 import { checkName, fail } from '../../src/errors.ts'
-import { isProcessAlive } from '../../src/exec.ts'
 import { writeFileAtomic } from '../../src/files.ts'
+import { lockFile } from '../../src/lock-file.ts'
 import { type Context, look } from './context.ts'
 import { releaseDrainer } from './drainer.ts'
-import { lookWhenIdle } from './jobs.ts'
-import { parseCapability } from './parse.ts'
-import { monitor } from './pause.ts'
+import { jobIn, lookWhenIdle } from './jobs.ts'
+import { isLiveIn, readLive, setLive } from './monitor.ts'
+import { parseSections, parseStates } from './parse.ts'
 import type { KvmSettings } from './settings.ts'
 import type { Command } from './virsh.ts'
 
-const CAPABILITY = 'background-snapshot'
 /** In older ones, a save that is aborted, or whose disk is full, leaves the guest hanging for good (seen with 7.2; mended upstream in 8.1). */
 export const SAFE_SINCE = 8.01
 
 /** Whether a machine with this QEMU gets live checkpoints, if its host can do them. */
 export const wantsLive = ({ kvmLiveCheckpoints }: Pick<KvmSettings, 'kvmLiveCheckpoints'>, qemu: number | null) =>
   qemu !== null && (kvmLiveCheckpoints === 'on' || (kvmLiveCheckpoints === 'auto' && qemu >= SAFE_SINCE))
-
-export const setLive = (id: string, state: boolean): Command =>
-  monitor(id, 'migrate-set-capabilities', { arguments: { capabilities: [{ capability: CAPABILITY, state }] } })
-export const readLive = (id: string): Command => monitor(id, 'query-migrate-capabilities')
-
-/** Whether it is on, in an answer to `readLive`. */
-export const isLiveIn = (text: string): boolean | null => parseCapability(text, CAPABILITY)
 
 /** Returns whether it is on now. A host that cannot refuses in its answer, with exit status 0. */
 export const turnLiveOn = async ({ virsh }: Context, id: string): Promise<boolean> =>
@@ -43,48 +35,83 @@ const turnLiveOff = async ({ virsh }: Context, id: string): Promise<void> => {
   if (isLiveIn(stdout) === false) return
   throw fail(
     'unknown',
-    `turning QEMU's ${CAPABILITY} off in ${id}: it stays on (${`${stdout} ${stderr}`.trim().slice(-300)}), so that the next save of its memory would be wrong`,
+    `turning QEMU's background-snapshot off in ${id}: it stays on (${`${stdout} ${stderr}`.trim().slice(-300)}), so that the next save of its memory would be wrong`,
     'Restart the machine: agent-swarm restart <TICKET>',
   )
 }
 
-// ── The note ──
+// ── The lock and the note ──
 
 type Home = Pick<Context, 'home'>
-/** `pid`: of the process that makes the checkpoint; null when it gave up. `fifo`: what its memory goes through. `key`: random. */
-type Note = { pid: number | null; fifo: string | null; key?: string }
-
 const PREFIX = 'live-'
 const noteOf = ({ home }: Home, id: string) => join(home, 'kvm', `${PREFIX}${checkName('machine', id)}`)
 
-const writeNote = (context: Home, id: string, note: Note): void => {
-  mkdirSync(join(context.home, 'kvm'), { recursive: true, mode: 0o700 })
-  writeFileAtomic(noteOf(context, id), JSON.stringify(note))
-}
-export const noteLive = (context: Home, id: string, fifo: string | null): void =>
-  writeNote(context, id, { pid: process.pid, fifo, key: randomBytes(4).toString('hex') })
+/** A checkpoint takes less. */
+const LOCK_DEADLINE_MS = 15 * 60_000
+const POLL_MS = 100
 
-const readNote = (context: Home, id: string): Note | null => {
+/** Held by who makes or ends a checkpoint of the machine, until it is ended. Null when another process or task holds it. */
+const tryCheckpointLock = (context: Home, id: string) => lockFile(`${noteOf(context, id)}.lock`)
+
+/** Runs `work` while nobody else makes or ends a checkpoint of the machine. */
+export const withCheckpointLock = async <T>(
+  context: Home,
+  id: string,
+  doing: string,
+  work: () => Promise<T>,
+): Promise<T> => {
+  const end = performance.now() + LOCK_DEADLINE_MS
+  let release = tryCheckpointLock(context, id)
+  for (; release === null; release = tryCheckpointLock(context, id)) {
+    if (performance.now() > end)
+      throw fail(
+        'busy',
+        `${doing}: another command makes a checkpoint of it, for ${LOCK_DEADLINE_MS / 60_000} minutes`,
+        'Try again when that has ended: agent-swarm status <TICKET>',
+      )
+    await delay(POLL_MS)
+  }
   try {
-    return JSON.parse(readFileSync(noteOf(context, id), 'utf8')) as Note
+    return await work()
+  } finally {
+    release()
+  }
+}
+
+/** `fifo`: what the memory goes through. */
+export const noteLive = (context: Home, id: string, fifo: string | null): void => {
+  mkdirSync(join(context.home, 'kvm'), { recursive: true, mode: 0o700 })
+  writeFileAtomic(noteOf(context, id), JSON.stringify({ fifo }))
+}
+
+const fifoOf = (context: Home, id: string): string | null => {
+  try {
+    return (JSON.parse(readFileSync(noteOf(context, id), 'utf8')) as { fifo: string | null }).fifo
   } catch {
     return null
   }
 }
 
-/** A checkpoint of the machine: one that a living process makes, or one whose process died. */
+const isNoted = (context: Home, id: string): boolean => existsSync(noteOf(context, id))
+
+/** A checkpoint of the machine: one that a process makes or ends now, or one whose process died or gave up. */
 export const notedCheckpoint = (context: Home, id: string): 'under-way' | 'interrupted' | null => {
-  if (!existsSync(noteOf(context, id))) return null
-  const note = readNote(context, id)
-  return note?.pid != null && isProcessAlive(note.pid) ? 'under-way' : 'interrupted'
+  if (!isNoted(context, id)) return null
+  const release = tryCheckpointLock(context, id)
+  release?.()
+  return release === null ? 'under-way' : 'interrupted'
 }
 
 /** The machine is off or gone, and so is what it wrote, or nothing writes it any more. */
 export const forgetLive = async (context: Home, id: string): Promise<void> => {
-  const fifo = readNote(context, id)?.fifo
-  if (fifo != null) await releaseDrainer(fifo)
+  const fifo = fifoOf(context, id)
+  if (fifo !== null) await releaseDrainer(fifo)
   rmSync(noteOf(context, id), { force: true })
 }
+
+/** The machine is gone. */
+export const removeCheckpointLock = (context: Home, id: string): void =>
+  rmSync(`${noteOf(context, id)}.lock`, { force: true })
 
 const notedMachines = ({ home }: Home): string[] => {
   const folder = join(home, 'kvm')
@@ -97,55 +124,84 @@ const notedMachines = ({ home }: Home): string[] => {
 
 // ── The end ──
 
-const settle = async (context: Context, id: string, wasRunning: boolean): Promise<void> => {
-  const { virsh } = context
-  const note = readNote(context, id)
+/**
+ * Ends a checkpoint, for who holds the lock: a guest that ran goes on, and the capability is proven off. One that failed, or whose
+ * process died, may still be writing: that is waited for, and never aborted. If this fails, the note stays, as of one that was
+ * interrupted.
+ */
+export const endCheckpoint = async (context: Context, id: string, wasRunning: boolean): Promise<void> => {
   const { status, paused } = await lookWhenIdle(context, id, `ending a checkpoint of ${id}`)
   if (status === 'running') {
-    if (wasRunning && paused !== undefined) await virsh.ask([['resume', id]])
+    if (wasRunning && paused !== undefined) await context.virsh.ask([['resume', id]])
     await turnLiveOff(context, id)
   }
-  if (note?.fifo != null) await releaseDrainer(note.fifo)
-  // Another checkpoint may have begun, whose note stays.
-  if (readNote(context, id)?.key === note?.key) rmSync(noteOf(context, id), { force: true })
+  await forgetLive(context, id)
 }
 
-/**
- * Ends a checkpoint: a guest that ran goes on, and the capability is proven off. One that failed, or whose process died, may still
- * be writing: that is waited for, and never aborted.
- */
-export const endCheckpoint = (context: Context, id: string, wasRunning: boolean): Promise<void> =>
-  settle(context, id, wasRunning).catch(error => {
-    const note = readNote(context, id)
-    if (note !== null) writeNote(context, id, { ...note, pid: null })
-    throw error
-  })
+/** Ends the checkpoint whose process died, for who holds the lock. */
+export const endNoted = async (context: Context, id: string, wasRunning: boolean): Promise<void> => {
+  if (isNoted(context, id)) await endCheckpoint(context, id, wasRunning)
+}
+
+/** A guest that lost a save answers nothing more. */
+const LOOK_DEADLINE_MS = 20_000
+
+/** The first command tells whose the rest is. QEMU refuses to turn it off while a live save goes on. */
+const endCommands = (id: string): Command[] => [
+  ['domstats', id, '--state', '--nowait'],
+  ['domjobinfo', id],
+  setLive(id, false),
+  readLive(id),
+]
 
 /**
- * At a look at the machines: ends the checkpoints whose process died. A machine that one left paused is listed as interrupted, and
- * whoever starts it ends the checkpoint. `running`: those that are not paused.
+ * At a look at the machines: ends the checkpoints whose process died, in one call of virsh. What libvirt is still busy with is left
+ * for the next look. A machine that one left paused is listed as interrupted, and whoever starts it ends the checkpoint.
+ * `running`: those that are not paused.
  */
 export const endInterrupted = async (context: Context, running: readonly string[]): Promise<void> => {
-  for (const id of notedMachines(context))
-    if (running.includes(id) && notedCheckpoint(context, id) === 'interrupted')
-      // The list matters more. A save of its memory looks for itself.
-      await endCheckpoint(context, id, false).catch(() => {})
+  const held = new Map<string, () => void>()
+  try {
+    for (const id of notedMachines(context).filter(each => running.includes(each))) {
+      const release = tryCheckpointLock(context, id)
+      if (release !== null) held.set(id, release)
+    }
+    const ids = [...held.keys()].filter(id => isNoted(context, id))
+    const { stdout } = await context.virsh.ask(ids.flatMap(endCommands), { deadline: LOOK_DEADLINE_MS })
+    const ended = [...parseSections(stdout)].filter(([id, text]) => {
+      const state = parseStates(text).get(id)
+      const isRunning = state?.status === 'running' && state.paused === undefined
+      return isRunning && jobIn(text, state) === null && isLiveIn(text) === false
+    })
+    await Promise.all(ended.map(([id]) => forgetLive(context, id)))
+  } catch {
+    // The list matters more. A save of its memory looks for itself.
+  } finally {
+    for (const release of held.values()) release()
+  }
 }
 
 /** Before libvirt saves a machine's memory in its own way. */
-export const requireNotLive = async (context: Context, id: string): Promise<void> => {
-  if (isLiveIn((await context.virsh.ask([readLive(id)])).stdout) === true) await turnLiveOff(context, id)
+export const requireNotLive = (context: Context, id: string, doing: string): Promise<void> =>
+  withCheckpointLock(context, id, doing, async () => {
+    if (isLiveIn((await context.virsh.ask([readLive(id)])).stdout) === true) await turnLiveOff(context, id)
+  })
+
+const settleOne = async (context: Context, id: string): Promise<void> => {
+  const { status, mark, stdout } = await look(context, id, [readLive(id)])
+  if (status !== 'running' || mark.checkpoints !== 'external') return
+  // Whoever turns it on notes that before.
+  if (isNoted(context, id)) await endCheckpoint(context, id, true)
+  else if (isLiveIn(stdout) === true) await turnLiveOff(context, id)
 }
 
 /** At the start of a runner: no machine of ours keeps the capability on, whoever left it so. */
 export const settleLive = async (context: Context, machines: readonly string[]): Promise<void> => {
-  for (const id of machines) {
-    if (notedCheckpoint(context, id) === 'under-way') continue
-    const { status, mark, stdout } = await look(context, id, [readLive(id)])
-    if (status !== 'running' || mark.checkpoints !== 'external') continue
-    // Whoever turns it on notes that before.
-    const noted = notedCheckpoint(context, id)
-    if (noted === 'interrupted') await endCheckpoint(context, id, true)
-    else if (noted === null && isLiveIn(stdout) === true) await turnLiveOff(context, id)
-  }
+  const results = await Promise.allSettled(
+    machines.map(async id => {
+      const release = tryCheckpointLock(context, id)
+      if (release !== null) await settleOne(context, id).finally(release)
+    }),
+  )
+  for (const result of results) if (result.status === 'rejected') throw result.reason
 }

@@ -16,7 +16,7 @@ import {
   machineIn,
 } from './context.ts'
 import { defineMachine, machineOf, volumesOf } from './definition.ts'
-import { diskCommands, requireDiskFile } from './disk-file.ts'
+import { diskCommands, requireDiskFile, settleDisk } from './disk-file.ts'
 import { addFreeSpace, requireSpace } from './disk-space.ts'
 import { findDomainType } from './domain-type.ts'
 import { FREE_DISK_SPACE, USE_BIOS, whyNoUefi } from './explain.ts'
@@ -37,7 +37,15 @@ import {
 } from './isolation.ts'
 import { lookWhenIdle } from './jobs.ts'
 import { overlayXml, withPort, withSessionNet } from './libvirt-xml.ts'
-import { endCheckpoint, endInterrupted, forgetLive, notedCheckpoint, settleLive } from './live.ts'
+import {
+  endInterrupted,
+  endNoted,
+  forgetLive,
+  notedCheckpoint,
+  removeCheckpointLock,
+  settleLive,
+  withCheckpointLock,
+} from './live.ts'
 import { parseMarks, readMark, writeMark } from './marks.ts'
 import { ensureNetwork, releaseAddress } from './network.ts'
 import {
@@ -241,7 +249,8 @@ const resumeMachine = async (context: Context, machine: Paused, isolator: Isolat
   if (paused === DISK_FULL) requireSpace(doing, RESUME_BYTES, await ensurePool(context))
   // An interrupted restore leaves a machine that is not isolated yet.
   if (isolator !== null) await isolateUnlessIsolated(context, isolator, machine)
-  if (notedCheckpoint(context, id) !== null) await endCheckpoint(context, id, false)
+  if (notedCheckpoint(context, id) !== null)
+    await withCheckpointLock(context, id, doing, () => endNoted(context, id, false))
   await context.virsh
     .run(wakeCommand(id, paused), { deadline: START_DEADLINE_MS, doing })
     .catch(unless(async () => (await look(context, id)).paused === undefined))
@@ -270,6 +279,7 @@ export const stopMachine = async (context: Context, id: string): Promise<void> =
   const { status, paused } = machine
   if (status === 'stopped') return
   await requireDiskFile(context, machine, doing)
+  if (machine.mark.checkpoints === 'external') await settleDisk(context, id)
   // Only a guest that runs can shut down. Whether it runs now is looked at below: one that cannot is powered off.
   if (paused !== undefined) await wakeIsolated(context, { ...machine, paused }).catch(() => {})
   const cannotShutDown = async () => {
@@ -315,6 +325,7 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
   }
   forgetHeld(context, id)
   await forgetLive(context, id)
+  removeCheckpointLock(context, id)
   await removeOrphans(context, everything)
 }
 

@@ -58,6 +58,15 @@ const parseStats = (text: string): Map<string, Map<string, number>> => {
   return machines
 }
 
+/** The output of the same commands on one machine after the other, by machine. The first of them is `domstats`. */
+export const parseSections = (text: string): Map<string, string> =>
+  new Map(
+    text.split(/^(?=Domain: ')/m).flatMap(section => {
+      const name = section.match(/^Domain: '(.*)'$/m)?.[1]
+      return name === undefined ? [] : [[name, section] as const]
+    }),
+  )
+
 const stateOf = (stats: Map<string, number>): State => {
   const state = stats.get('state.state')
   if (STOPPED.includes(state)) return { status: 'stopped' }

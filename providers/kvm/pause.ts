@@ -1,6 +1,7 @@
 /** How long a guest stands still, by QEMU's own events, and who lets it go on as soon as its memory is protected. */
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Context } from './context.ts'
+import { isLiveIn, monitor, readLive } from './monitor.ts'
 import { isWritingPages } from './parse.ts'
 import type { Command } from './virsh.ts'
 
@@ -10,14 +11,10 @@ const DEADLINE_MS = 10 * 60_000
 const LATE_MS = 2_000
 /** Longer, nobody waits for a virsh to connect. */
 const READY_MS = 20_000
+/** A whole line: what the monitor answers, or why it does not. */
+const ANSWER = /.*"return".*|^error: .*/
 /** Between two questions. Each takes libvirt and QEMU about as long. */
 const ASK_MS = 2
-
-export const monitor = (id: string, execute: string, more: Record<string, unknown> = {}): Command => [
-  'qemu-monitor-command',
-  id,
-  JSON.stringify({ execute, ...more }),
-]
 
 const millisecondsOf = ([, seconds = '', micros = '']: RegExpMatchArray): number =>
   Number(seconds) * 1000 + Number(micros.padEnd(6, '0')) / 1000
@@ -67,7 +64,8 @@ export const watchPause = ({ virsh }: Pick<Context, 'virsh'>, id: string): Pause
 /**
  * Lets the guest go on once the save under way has protected its memory. Since 8.0, QEMU leaves a guest stopped that was stopped
  * before, and libvirt's own `resume` waits for the end of the save. Earlier, memory and disk would differ: QEMU protects the memory
- * before it writes the first page. `isReady`: from now on, no moment is missed.
+ * before it writes the first page. A save that is not live protects nothing, whoever turned the capability off: that guest stands
+ * still until its end. QEMU keeps the capability as it is while a save is under way. `isReady`: from now on, no moment is missed.
  */
 export const resumeWhenProtected = (
   { virsh }: Pick<Context, 'virsh'>,
@@ -80,13 +78,16 @@ export const resumeWhenProtected = (
       async ({ say, next }) => {
         while (!ending.signal.aborted) {
           say(monitor(id, 'query-migrate'))
-          const [answer] = await next(/"return"|^error: /)
+          const [answer] = await next(ANSWER)
           ready.resolve()
           if (isWritingPages(answer)) break
           await delay(ASK_MS)
         }
+        say(readLive(id))
+        const [capabilities] = await next(ANSWER)
+        if (isLiveIn(capabilities) !== true) return
         say(monitor(id, 'cont'))
-        await next(/"return"|^error: /)
+        await next(ANSWER)
       },
       { deadline: DEADLINE_MS, signal: ending.signal },
     )

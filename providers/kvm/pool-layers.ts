@@ -3,6 +3,7 @@ import { VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { Context } from './context.ts'
 import { machineOf } from './definition.ts'
+import { bothDisks } from './disk-file.ts'
 import { listVolumes, refreshPool } from './host.ts'
 import {
   chainOf,
@@ -62,12 +63,7 @@ const deleteVolumes = ({ virsh, settings }: Context, volumes: readonly string[])
  */
 export const tidyLayers = async (context: Context, id: string): Promise<void> => {
   const { virsh } = context
-  // What it uses now, and what it will use after its next start.
-  const both: Command[] = [
-    ['domblklist', id],
-    ['domblklist', id, '--inactive'],
-  ]
-  const disks = parseDisks((await virsh.ask(both)).stdout)
+  const disks = parseDisks((await virsh.ask(bothDisks(id))).stdout)
   const [active] = disks
   // Of a machine whose disk nobody can name, everything may be needed.
   if (active === undefined) return
@@ -75,7 +71,7 @@ export const tidyLayers = async (context: Context, id: string): Promise<void> =>
   const unneeded = unneededVolumes(pool, id, disks.map(nameOf))
   await deleteVolumes(context, unneeded)
   const volumes = pool.volumes.filter(volume => !unneeded.includes(volume))
-  const pair = mergeable({ ...pool, volumes }, id, nameOf(active))
+  const pair = mergeable({ ...pool, volumes }, id, disks.map(nameOf))
   if (pair === null) return
   const folder = active.slice(0, -nameOf(active).length)
   const files = ['--base', `${folder}${pair.base}`, '--top', `${folder}${pair.top}`]

@@ -3,12 +3,11 @@ import { statfs } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type FailureError, fail, failureOf, unless } from '../../src/errors.ts'
-import { type Context, look, lookCommands, type Machine, machineIn } from './context.ts'
-import { diskCommands, requireDiskFile } from './disk-file.ts'
+import { type Context, look, type Machine, settleReturned } from './context.ts'
+import { diskCommands, requireDiskFile, settleDisk } from './disk-file.ts'
 import { addFreeSpace, requireSpace } from './disk-space.ts'
 import { lookWhenIdle } from './jobs.ts'
 import { requireNotLive } from './live.ts'
-import { writeMark } from './marks.ts'
 import { parseMemoryInUse } from './parse.ts'
 import { endMerge } from './pool-layers.ts'
 import { isSession } from './settings.ts'
@@ -53,7 +52,7 @@ export const saveMachine = async (context: Context, id: string): Promise<void> =
   const memory = parseMemoryInUse(stdout, id, Date.now() / 1000)
   if (folder !== null && memory !== null) requireSpace(doing, memory + MORE_BYTES, await spaceIn(folder))
   if (machine.mark.checkpoints === 'external') {
-    await requireNotLive(context, id)
+    await requireNotLive(context, id, doing)
     await virsh.ask([endMerge(id)])
   }
   await virsh
@@ -90,13 +89,9 @@ export const unreadableMemory = (id: string, error: unknown): FailureError => {
   )
 }
 
-/** The memory brought the mark of its time back, which may have another ticket, and its clock shows that time. */
+/** The memory brought the disk, the mark and the clock of its time back. */
 export const settleWoken = async (context: Context, { mark }: Machine): Promise<void> => {
-  const { vmId, ticket, home } = mark
-  const answer = await context.virsh.ask([['domtime', vmId, '--now'], ...lookCommands(vmId)])
-  const woken = await machineIn({ ...context, knows: () => true }, vmId, answer)
-  if (woken.mark.ticket !== ticket || woken.mark.home !== home)
-    await context.virsh.all([writeMark({ ...woken.mark, ticket, home }, woken.status)], {
-      doing: `writing the mark of ${vmId} again`,
-    })
+  const { vmId, ticket } = mark
+  if (mark.checkpoints === 'external') await settleDisk(context, vmId)
+  await settleReturned(context, vmId, { ticket })
 }

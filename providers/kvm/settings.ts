@@ -65,3 +65,10 @@ export type KvmSettings = SettingValues<typeof kvmSettings>
 /** A user's own libvirt: it has no network that the host can reach, and keeps its files in the user's home. */
 export const isSession = ({ kvmUri }: Pick<KvmSettings, 'kvmUri'>): boolean =>
   URL.canParse(kvmUri) && new URL(kvmUri).pathname === '/session'
+
+/**
+ * Whether a fork goes on with the memory: libvirt reads it through a pipe of this host, and turns the guest's network off until
+ * it has an identity of its own. A machine in a session has a network that libvirt does not know.
+ */
+export const forksMemory = (settings: KvmSettings): boolean =>
+  !isSession(settings) && URL.canParse(settings.kvmUri) && new URL(settings.kvmUri).hostname === ''

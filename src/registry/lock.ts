@@ -1,36 +1,16 @@
 /**
  * One lock for each ticket, one for each machine without one, and one for each machine's link, across all processes of this home:
- * runner, CLI, a second runner by mistake. A lock is an exclusive transaction on an empty SQLite file: the kernel releases it when
- * its process dies, kill -9 included.
+ * runner, CLI, a second runner by mistake.
  */
-import { mkdirSync, rmSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileNameOf, isEnvironmentKey, VM_ID } from '../domain.ts'
 import { checkName, fail } from '../errors.ts'
+import { lockFile } from '../lock-file.ts'
 
 /** Milliseconds between two attempts. SQLite's own waiting would block the whole process. */
 const RETRY_MS = 50
-const SQLITE_BUSY = 5
-
-const isBusy = (error: unknown) => error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY
-
-/** Returns how to release the lock, which may be done twice; null when another holds it. Makes the folders of `file`. */
-export const lockFile = (file: string): (() => void) | null => {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 })
-  const db = new DatabaseSync(file, { timeout: 0 })
-  try {
-    db.exec('begin exclusive')
-    return () => {
-      if (db.isOpen) db.close()
-    }
-  } catch (error) {
-    db.close()
-    if (isBusy(error)) return null
-    throw error
-  }
-}
 
 /** `name` is an environment's key or a vmId. */
 const tryLock = (home: string, name: string): (() => void) | null => {

@@ -1,7 +1,7 @@
 /** What has no owner, and what does not agree, in a home of synthetic machines where nothing is under way. */
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { lockFile } from '../../src/registry/lock.ts'
+import { lockFile } from '../../src/lock-file.ts'
 import type { RunnerContext } from '../../src/runner/context.ts'
 import { reconcile } from '../../src/runner/reconciler/reconcile.ts'
 

@@ -34,9 +34,9 @@ const setCapability = (state: boolean) =>
     arguments: { capabilities: [{ capability: 'background-snapshot', state }] },
   })
 const listed = async () => (await provider.listVms()).find(({ vmId }) => vmId === id)
-const notes = () => readdirSync(join(stage.home, 'kvm')).filter(name => !/^domain-type|^tmp-/.test(name))
+const notes = () => readdirSync(join(stage.home, 'kvm')).filter(name => !/^domain-type|^tmp-|\.lock$/.test(name))
 /** Of a process that died. */
-const leaveNote = () => writeFileSync(join(stage.home, 'kvm', `live-${id}`), JSON.stringify({ pid: null, fifo: null }))
+const leaveNote = () => writeFileSync(join(stage.home, 'kvm', `live-${id}`), JSON.stringify({ fifo: null }))
 
 beforeAll(async () => {
   stage = await openSectors(POOL, 2, { kvmLiveCheckpoints: 'on' })
@@ -100,6 +100,33 @@ test('a machine whose memory is saved goes on with its memory after a checkpoint
   expect(await virsh('dominfo', id)).toMatch(/Managed save:\s+no/)
   expect([await disk(), await disk('--inactive')]).toEqual([active, active])
   await provider.deleteCheckpoint?.(id, 'asleep')
+})
+
+test('after a crash in a checkpoint of a saved memory, the machine goes on with the disk of before, and keeps what it writes', async () => {
+  await provider.save?.(id)
+  const before = (await disk()) ?? ''
+  const path = (name: string) => `${stage.folder}/${id}.${name}`
+  // The new layer, which the definition names, and the memory does not.
+  await succeed(
+    program('qemu-img', [...['create', '-q', '-f', 'qcow2', '-b', path(before), '-F', 'qcow2'], path('50.qcow2')]),
+  )
+  const file = join(stage.home, 'definition')
+  writeFileSync(
+    file,
+    (await virsh('dumpxml', id, '--inactive', '--security-info')).replace(path(before), path('50.qcow2')),
+  )
+  await virsh('define', file)
+  await virsh('pool-refresh', POOL)
+  await provider.startVm(id)
+  expect([await disk(), await disk('--inactive')]).toEqual([before, before])
+  await provider.checkpoint(id, 'crashed')
+  const active = await disk()
+  expect(await disk('--inactive')).toBe(active)
+  await provider.stopVm(id)
+  expect(await disk()).toBe(active)
+  await provider.startVm(id)
+  await provider.deleteCheckpoint?.(id, 'crashed')
+  expect(await volumes()).not.toContain('50.qcow2')
 })
 
 test('checkpoints are deleted in any order, and layers that need not be two become one', async () => {

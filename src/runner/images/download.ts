@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { sha256Of } from '../../../base-image/image.ts'
 import { fail, isFailure } from '../../errors.ts'
-import { lockFile } from '../../registry/lock.ts'
+import { lockFile } from '../../lock-file.ts'
 import { get, shownAddress } from './addresses.ts'
 
 /** Bytes; the images of distributions have less than 2 GiB. */

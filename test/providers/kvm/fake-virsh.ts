@@ -96,7 +96,7 @@ export const pools = (...names: string[]): Answer => ({
 /** libvirt lists these domains. */
 export const domains = (...names: string[]): Answer => ({ to: 'list --all --name', stdout: `${names.join('\n')}\n` })
 
-/** `calls`: the arguments of each virsh. `files`: the content of the files that its commands read, as they were then. */
+/** `calls`: the arguments of each virsh, and what it reads. `files`: the content of the files that its commands read, as they were then. */
 export const fakeKvm = (
   answers: readonly Answer[],
   tools: Partial<Omit<Tools<KvmSettings>, 'settings'>> & { home: string; settings?: Partial<KvmSettings> },
@@ -104,8 +104,8 @@ export const fakeKvm = (
 ): { provider: Provider; calls: string[]; files: string[] } => {
   const calls: string[] = []
   const files: string[] = []
-  const run: Run = async (program, argv, { explain = explainBy([]) } = {}) => {
-    const text = argv.join(' ')
+  const run: Run = async (program, argv, { explain = explainBy([]), input } = {}) => {
+    const text = [...argv, ...(input === undefined ? [] : [String(input).trim()])].join(' ')
     if (program !== 'virsh') {
       const answer = answers.find(({ to }) => `${program} ${text}`.startsWith(to))
       if (answer === undefined) throw explain(`${program} ${text}`, `${program}: Could not open '${argv.at(-1)}'`)

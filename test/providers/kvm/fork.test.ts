@@ -106,6 +106,70 @@ test('forks have their memory with the libvirt of this host alone, and elsewhere
   }
 })
 
+const AGENT: Answer[] = [
+  { to: '"execute":"guest-exec",', stdout: '{"return":{"pid":7}}' },
+  { to: '"execute":"guest-exec-status"', stdout: '{"return":{"exited":true,"exitcode":0}}' },
+]
+const SYNC = Buffer.from('sync').toString('base64')
+const DISK: Answer = { to: 'domblklist', stdout: ` vda   /pool/${VM}.qcow2` }
+const DEFINITION: Answer = {
+  to: 'dumpxml',
+  stdout: "<domain type='qemu'>\n  <memory unit='KiB'>524288</memory><vcpu>1</vcpu></domain>",
+}
+
+test.for([
+  ['layers', LAYERS, '--disk-only'],
+  ['snapshots in its disk', mark(), '--atomic'],
+] as const)(
+  'a running machine with %s writes its files first, frozen never; forks that boot need no memory of it',
+  async ([, kind, taken]) => {
+    const settings = { kvmUri: 'qemu+ssh://host.example/system' }
+    const of = fakeKvm([...AGENT, RUNNING, kind, pool(90_000), DISK, disk(1), NO_FORK], { home, settings })
+    await failureOf(fork(of))
+    const [synced, snapshot] = [SYNC, taken].map(text => of.calls.findIndex(call => call.includes(text)))
+    expect(synced).toBeGreaterThan(-1)
+    expect(snapshot).toBeGreaterThan(synced ?? -1)
+    expect(of.calls.join()).not.toMatch(/domfsfreeze|--memspec|suspend as-/)
+  },
+)
+
+test('a capture that fails leaves neither a layer nor a memory', async () => {
+  const made = [`${VM}.qcow2`, `${VM}.1.qcow2`, `${VM}.0.memory`]
+  const volumes: Answer = { to: 'vol-list', stdout: made.join('\n') }
+  const agent: Answer = { to: 'guest-ping', stdout: '{"return":{}}' }
+  const off: Answer = {
+    to: 'query-migrate-capabilities',
+    stdout: '[{"state":false,"capability":"background-snapshot"}]',
+  }
+  const of = kvm(RUNNING, LAYERS, pool(90_000), DISK, agent, volumes, off)
+  expect(await failureOf(fork(of))).toMatchObject({ message: expect.stringContaining('libvirt did not make') })
+  const removed = commands(of.calls).filter(call => call.startsWith('vol-delete'))
+  expect(removed).toEqual([`vol-delete --pool agent-swarm ${VM}.0.memory; vol-delete --pool agent-swarm ${VM}.1.qcow2`])
+})
+
+test.for([
+  ['layers', LAYERS],
+  ['snapshots in its disk', mark()],
+] as const)('a fork that boots keeps its checkpoints as layers, whatever its source has: %s', async ([, kind]) => {
+  const volumes: Answer = { to: 'vol-list', stdout: `${VM}.qcow2\n${VM}.1.qcow2\n${VM}.0.one.checkpoint` }
+  const snapshots: Answer = { to: 'snapshot-list', stdout: ' one   2026-11-24 10:00:00 +0000   shutoff' }
+  const size: Answer = { to: 'vol-info', stdout: `Name: ${VM}.qcow2\nCapacity: 1024\nAllocation: 1024` }
+  const convert: Answer = { to: 'qemu-img convert', stdout: '' }
+  const of = kvm(STOPPED, kind, pool(90_000), DISK, volumes, snapshots, size, convert, DEFINITION)
+  await fork(of, 'one')
+  expect(of.files.find(text => text.includes(`<name>${FORK}</name>`) && text.includes('<domain'))).toMatch(
+    /checkpoints="external"/,
+  )
+})
+
+test('a fork of a checkpoint ends a merge of layers below it first', async () => {
+  const volumes: Answer = { to: 'vol-list', stdout: `${VM}.qcow2\n${VM}.1.qcow2\n${VM}.0.one.checkpoint` }
+  const of = kvm(RUNNING, LAYERS, pool(90_000), DISK, volumes, disk(1))
+  await failureOf(fork(of, 'one'))
+  const all = commands(of.calls)
+  expect(all.findIndex(call => call.includes(`blockjob ${VM} vda --abort`))).toBeGreaterThan(-1)
+})
+
 test.for([
   ['9.0.0', 1],
   ['8.0.0', 1],

@@ -124,8 +124,10 @@ test.for<[string, string[], number[], string, [string, string] | null]>([
   ['a fork stands above both', ['4>3>2>1>0>base', 'W>2>1>0>base'], [2], '4', null],
   ['a fork stands on the lower one', ['2>1>0>base', 'W>0>base'], [], '2', null],
   ['the fork itself, on layers of its source', ['W2>W1>W>0>base'], [], 'W2', ['W1', 'W']],
+  ['never one that the definition still names', ['3>2>1>0>base'], [], '3 1', null],
 ])('layers that become one: %s', ([, chains, marked, active, expected]) => {
-  const found = mergeable(poolOf(chains, marked), active.startsWith('W') ? W : V, volumeOf(active))
+  const disks = active.split(' ').map(volumeOf)
+  const found = mergeable(poolOf(chains, marked), active.startsWith('W') ? W : V, disks)
   expect(found && [found.top, found.base]).toEqual(expected?.map(volumeOf) ?? null)
 })
 

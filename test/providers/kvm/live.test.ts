@@ -2,11 +2,14 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { watchPause } from '../../../providers/kvm/pause.ts'
+import { resumeWhenProtected, watchPause } from '../../../providers/kvm/pause.ts'
 import { openTalk } from '../../../providers/kvm/talk.ts'
 import type { Virsh } from '../../../providers/kvm/virsh.ts'
 import { openRun } from '../../../src/exec.ts'
+import { lockFile } from '../../../src/lock-file.ts'
+import { until } from '../../support/wait.ts'
 import { type Answer, domains, failureOf, fakeKvm, mark, pool, RUNNING, state, VM } from './fake-virsh.ts'
 
 let home: string
@@ -28,11 +31,13 @@ const capability = (isOn: boolean): Answer => ({
 const PAUSED = state(3)
 const turns = (isOn: boolean) => new RegExp(`migrate-set-capabilities.*"background-snapshot","state":${isOn}`)
 const noteFile = () => join(home, 'kvm', `live-${VM}`)
-/** `pid` null: of a process that died. */
-const leaveNote = (pid: number | null) => {
+/** Of a checkpoint that nobody makes any more, unless somebody holds its lock. */
+const leaveNote = (id = VM) => {
   mkdirSync(join(home, 'kvm'), { recursive: true })
-  writeFileSync(noteFile(), JSON.stringify({ pid, fifo: null }))
+  // The id of a process says nothing: another process may have got it.
+  writeFileSync(join(home, 'kvm', `live-${id}`), JSON.stringify({ pid: process.pid, fifo: null }))
 }
+const hold = (): (() => void) => lockFile(`${noteFile()}.lock`) ?? (() => {})
 
 test.for([
   ['auto', qemu(7, 2), false],
@@ -95,21 +100,73 @@ test.for([
 test('a checkpoint whose process died is ended at the next look; one that is under way is left alone', async () => {
   const answers = [domains(VM), EXTERNAL, RUNNING, capability(false)]
   const { provider, calls } = fakeKvm(answers, { home })
-  leaveNote(process.pid)
+  leaveNote()
+  const release = hold()
   await provider.listVms()
   await provider.settle?.()
   expect(calls.join('\n')).not.toMatch(turns(false))
-  leaveNote(null)
+  release()
   await provider.listVms()
   expect(calls.join('\n')).toMatch(turns(false))
   expect(existsSync(noteFile())).toBe(false)
 })
 
+test('a machine that libvirt is still busy with is left for the next look, which waits for none', async () => {
+  const OTHER = 'as-a-2-0000000b'
+  const busy: Answer = { to: 'domjobinfo', stdout: 'Job type:         Unbounded\nOperation:        Snapshot' }
+  const machines = [domains(VM, OTHER), EXTERNAL, mark({ name: OTHER }), RUNNING, state(1, OTHER)]
+  const counts: number[] = []
+  for (const noted of [[VM], [VM, OTHER]]) {
+    const { provider, calls } = fakeKvm([...machines, capability(false), busy], { home })
+    for (const id of noted) leaveNote(id)
+    expect(await provider.listVms()).toHaveLength(2)
+    counts.push(calls.length)
+    expect(existsSync(noteFile())).toBe(true)
+  }
+  expect(counts[1]).toBe(counts[0])
+})
+
+test('a checkpoint waits for who ends the one before, and ends what that left', async () => {
+  const answers = [EXTERNAL, PAUSED, disk, pool(90_000), qemu(10, 0), capability(false)]
+  const { provider, calls } = fakeKvm(answers, { home })
+  leaveNote()
+  const release = hold()
+  const made = failureOf(provider.checkpoint(VM, 'one'))
+  await until('it to look for its name', () => calls.some(call => call.includes('vol-list')))
+  await nextTurn()
+  expect(calls.join('\n')).not.toMatch(/domjobinfo|snapshot-create-as/)
+  release()
+  await made
+  expect(calls.join('\n')).toMatch(new RegExp(`resume ${VM}\n[\\s\\S]*${turns(false).source}[\\s\\S]*--memspec`))
+})
+
+test.for([
+  ['goes on once its memory is protected', true],
+  ['stands still until the end of a save that is not live', false],
+] as const)('a guest %s', async ([, isLive]) => {
+  const { stdout = '' } = capability(isLive)
+  const answers = ['{"return":{"status":"active","ram":{"normal":1,"duplicate":0}}}', stdout, '{"return":{}}']
+  const said: string[] = []
+  let hasEnded = false
+  const talk: Virsh['talk'] = use =>
+    use({
+      say: (...commands) => void said.push(...commands.map(command => command.join(' '))),
+      next: async form => answers.shift()?.match(form) ?? Promise.reject(new Error('it ended')),
+    }).finally(() => {
+      hasEnded = true
+    })
+  const resumer = resumeWhenProtected({ virsh: { talk } as Virsh }, VM)
+  await until('it to have no question any more', () => hasEnded)
+  await resumer.end()
+  expect(said.some(command => command.includes('"cont"'))).toBe(isLive)
+})
+
 test('a guest that a dead process left paused is shown as interrupted, and goes on at its start', async () => {
   const { provider, calls } = fakeKvm([domains(VM), EXTERNAL, PAUSED, capability(false), pool(90_000)], { home })
-  leaveNote(process.pid)
+  leaveNote()
+  const release = hold()
   expect(await provider.listVms()).toEqual([expect.not.objectContaining({ paused: expect.anything() })])
-  leaveNote(null)
+  release()
   expect(await provider.listVms()).toEqual([expect.objectContaining({ pauseCause: 'interrupted' })])
   await provider.startVm(VM)
   expect(calls.join('\n')).toMatch(new RegExp(`${turns(false).source}[\\s\\S]*resume ${VM}`))

@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parseSaved } from '../../../providers/kvm/parse.ts'
-import { type Answer, disk, failureOf, fakeKvm, mark, RUNNING, STOPPED, state, VM } from './fake-virsh.ts'
+import type { Provider } from '../../../providers/provider.ts'
+import { until } from '../../support/wait.ts'
+import { type Answer, disk, failureOf, fakeKvm, mark, pool, RUNNING, STOPPED, state, VM } from './fake-virsh.ts'
 
 let home: string
 beforeEach(() => {
@@ -90,3 +92,28 @@ test('the mark of a woken machine is the present one', async () => {
   await provider.startVm(VM)
   expect(calls.at(-1)).toMatch(/metadata as-a-1-0000000a urn:agent-swarm:1 --key as --set .*ticket="A-1"/)
 })
+
+test.for([
+  ['woken', (provider: Provider) => provider.startVm(VM), [STOPPED, SAVED]],
+  ['stopped', (provider: Provider) => provider.stopVm(VM), [RUNNING]],
+  ['captured', (provider: Provider) => provider.checkpoint(VM, 'one'), [RUNNING, pool(90_000)]],
+] as const)(
+  'the definition names the disk that a machine uses before it is used again: %s',
+  async ([, act, answers]) => {
+    const definition: Answer = {
+      to: `dumpxml ${VM} --inactive`,
+      stdout: `<domain><disk type='file' device='disk'><source file='/pool/${VM}.1.qcow2'/></disk></domain>`,
+    }
+    const both: Answer[] = [
+      { to: `domblklist ${VM};`, stdout: ` vda   /pool/${VM}.qcow2` },
+      { to: `domblklist ${VM} --inactive`, stdout: ` vda   /pool/${VM}.1.qcow2` },
+    ]
+    const layers = mark({ checkpoints: 'external' })
+    const of = fakeKvm([layers, IDLE, ACTIVE, disk(900), ...both, definition, ...answers], { home })
+    // A stop waits for a guest that never ends here.
+    const acted = act(of.provider).catch(() => {})
+    await until('the definition', () => of.calls.some(call => / define /.test(call)), { within: 20_000 })
+    expect(of.files.find(text => text.startsWith('<domain>'))).toContain(`<source file="/pool/${VM}.qcow2"/>`)
+    void acted
+  },
+)

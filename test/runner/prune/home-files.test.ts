@@ -13,7 +13,8 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { lockFile, withLock } from '../../../src/registry/lock.ts'
+import { lockFile } from '../../../src/lock-file.ts'
+import { withLock } from '../../../src/registry/lock.ts'
 import { planPrune, prune } from '../../../src/runner/prune/prune.ts'
 import { actions, openTestContext, type TestContext } from '../../support/context.ts'
 
