@@ -52,7 +52,8 @@ type Dismissed = { deleted: string | null; kept: string | null; rescued: string 
 const dismiss = async (operation: Operation, key: EnvironmentKey): Promise<Dismissed> => {
   const { context, by } = operation
   const row = context.registry.environment(key)
-  if (row === null) return { deleted: null, kept: null, rescued: null }
+  // Since an earlier try, somebody may have deleted it, or gone on with it.
+  if (row?.dismissed !== true) return { deleted: null, kept: null, rescued: null }
   const outcome = await runPart(operation, { kind: 'delete', ticket: key }, part =>
     deleteEnvironment(part, { kind: 'delete', ticket: key, by, replyTo: null, force: false }),
   )
