@@ -126,6 +126,21 @@ test.for(['promote', 'looking for unsaved work', 'delete'])(
   },
 )
 
+test.for(['promote', 'looking for unsaved work', 'delete'])(
+  'a promote that is cancelled at %s says so, and is finished by reconcile',
+  async phase => {
+    const cancelling = new AbortController()
+    const onPhase = (reached: string) => void (reached === phase && cancelling.abort())
+    expect(await it.do(promote, { signal: cancelling.signal, onPhase })).toMatchObject({
+      result: 'failed',
+      failure: { kind: 'cancelled' },
+    })
+    expect(keys().length).toBeGreaterThan(1)
+    await reconcile(it.context, { dryRun: false, signal })
+    await expectPromoted()
+  },
+)
+
 test('a promote of the queue that was killed is finished by another try', async () => {
   expect(await it.dieAt('delete', promote, 'github:1:0')).toBe(true)
   expect(await it.do(promote, { actionId: 'github:1:0' })).toMatchObject({ result: 'done' })
