@@ -137,6 +137,7 @@ const CLAIM = `
     select a.seq from action a left join pin p on p.ticket = a.ticket
     where a.state = 'pending' and ${isDue('a.not_before', '?4')} and (p.runner_id is null or p.runner_id = ?1)
       and (a.needs is null or ?6 is null or (${fitsRoom('?6')}))
+      and (a.kind <> 'fork' or a.seq not in (select value from json_each(?8)))
       and (a.machine is null or ${HAS_MACHINE}
         or (a.machine in (select value from json_each(?5)) and a.seq < ?7 and a.seq not in (select value from json_each(?8))))
       and not exists (
@@ -283,7 +284,8 @@ const afterFailure = (sql: Sql, { message }: Failure): AttemptProgress => ({
 
 const whyBeyondLimit = (sql: Sql, id: string, { machinesPerPerson = null }: StoreLimits): Ticket[] | null => {
   const row = machinesPerPerson === null ? undefined : openRow(sql, id)
-  if (row === undefined || machinesPerPerson === null || row.kind !== 'create' || row.state !== 'pending') return null
+  const makesMachines = row?.kind === 'create' || row?.kind === 'fork'
+  if (row === undefined || machinesPerPerson === null || !makesMachines || row.state !== 'pending') return null
   return beyondLimit(sql, machinesPerPerson).includes(row.seq) ? machinesOfOwner(sql, row.seq) : null
 }
 
