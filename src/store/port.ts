@@ -174,7 +174,7 @@ type Queue = {
    * The oldest pending action of a ticket that has none active, that no other runner is pinned to, and that the offer fits
    * (fits.ts; a create of a ticket that has its machine fits). One that has waited for room for ROOM_PATIENCE_MS goes ahead of
    * younger creates, unless the host would lack the room without any machine, too. A move goes ahead of its ticket's other
-   * pending actions. Pins the ticket when it is a create. A create or a fork with which its person would have more
+   * pending actions. Pins the ticket when it is a create or a promote. A create or a fork with which its person would have more
    * machines than one may have waits.
    */
   claim(runnerId: string, offer: Offer): Promise<Lease | null>
