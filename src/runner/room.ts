@@ -1,6 +1,6 @@
 /** Decides whether a machine may begin to run on this host: the one place for creates and starts, of the bot and of the CLI. */
 import type { Provider, VmUsage } from '../../providers/provider.ts'
-import type { Ticket } from '../domain.ts'
+import type { EnvironmentKey } from '../domain.ts'
 import { type FailureError, fail, failureOf } from '../errors.ts'
 import { withRoomLock } from '../registry/lock.ts'
 import type { EnvironmentRow, PoolMachine } from '../registry/registry.ts'
@@ -50,7 +50,7 @@ const readyMachines = (machines: readonly PoolMachine[], { usage }: HostReading)
     ...{ ticket: null, cpus, memoryBytes: memoryMiB * MIB, usedBytes: usage.get(vmId)?.memoryUsedBytes ?? null },
   }))
 
-type ForTicket = Running & { ticket: Ticket }
+type ForTicket = Running & { ticket: EnvironmentKey }
 const runningMachines = (context: RunnerContext, provider: string, { usage }: HostReading): ForTicket[] =>
   context.registry.environments().flatMap(({ ticket, vmId, status, provider: its }) => {
     const known = usage.get(vmId)
@@ -60,7 +60,7 @@ const runningMachines = (context: RunnerContext, provider: string, { usage }: Ho
     return [{ ticket, cpus, memoryBytes: memoryMiB * MIB, usedBytes: known?.memoryUsedBytes ?? null }]
   })
 
-type Need = MachineSize & { ticket: Ticket }
+type Need = MachineSize & { ticket: EnvironmentKey }
 /** What open operations have reserved for machines that are not running yet. */
 const reservations = ({ registry }: RunnerContext, running: readonly Running[], except: number | null): Need[] =>
   registry.openOperations().flatMap(({ id, ticket, detail }) => {
@@ -99,12 +99,12 @@ export const roomNow = (
 }
 
 /** Machines whose stop makes enough room: the largest first, of equal ones those to which nothing happened for longest. */
-const toStop = (context: RunnerContext, provider: string, reading: HostReading, missing: number): Ticket[] => {
-  const last = (ticket: Ticket) => context.registry.operations(ticket, 1)[0]?.id ?? 0
+const toStop = (context: RunnerContext, provider: string, reading: HostReading, missing: number): EnvironmentKey[] => {
+  const last = (ticket: EnvironmentKey) => context.registry.operations(ticket, 1)[0]?.id ?? 0
   const candidates = runningMachines(context, provider, reading)
     .map(each => ({ ...each, last: last(each.ticket) }))
     .sort((one, other) => other.memoryBytes - one.memoryBytes || one.last - other.last)
-  const chosen: Ticket[] = []
+  const chosen: EnvironmentKey[] = []
   let left = missing
   for (const { ticket, memoryBytes } of candidates) {
     if (left <= 0) break
@@ -118,7 +118,7 @@ const remedyFor = (
   context: RunnerContext,
   provider: string,
   reading: HostReading,
-  { kind, ticket, lack, missing }: { kind: string; ticket: Ticket; lack: keyof MachineSize; missing: number },
+  { kind, ticket, lack, missing }: { kind: string; ticket: EnvironmentKey; lack: keyof MachineSize; missing: number },
 ): string => {
   const wait = kind === 'create' ? `. Or wait for room: agent-swarm create ${ticket} --wait` : ''
   if (lack === 'diskGiB')
@@ -130,14 +130,14 @@ const remedyFor = (
 }
 
 const doings: Readonly<Record<string, string>> = { create: 'creating', fork: 'forking' }
-const doingOf = (kind: string, ticket: Ticket) => `${doings[kind] ?? 'starting'} ${ticket}`
+const doingOf = (kind: string, ticket: EnvironmentKey) => `${doings[kind] ?? 'starting'} ${ticket}`
 /** What such a failure says of the host, for a text that names the ticket already. */
-export const reasonOf = ({ message }: Pick<Failure, 'message'>, kind: string, ticket: Ticket): string => {
+export const reasonOf = ({ message }: Pick<Failure, 'message'>, kind: string, ticket: EnvironmentKey): string => {
   const doing = `${doingOf(kind, ticket)}: `
   return message.startsWith(doing) ? message.slice(doing.length) : message
 }
 
-type Wanted = { kind: string; ticket: Ticket; need: MachineSize; except?: number | null }
+type Wanted = { kind: string; ticket: EnvironmentKey; need: MachineSize; except?: number | null }
 
 /** The action waits for it. */
 const noRoom = (need: MachineSize, message: string, remedy: string): FailureError => {
