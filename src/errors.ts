@@ -29,9 +29,14 @@ const messageOf = (error: Error): string => {
   return error.message === 'fetch failed' && reason !== '' ? `fetch failed: ${reason}` : error.message
 }
 
-/** Anything thrown, as a failure. `doing` says what was being done, for an error that is not a failure. */
+/**
+ * Anything thrown, as a failure. `doing` says what was being done, for an error that is not a failure. What an AbortSignal ended is
+ * `cancelled`; the TimeoutError of `AbortSignal.timeout` is not.
+ */
 export const failureOf = (error: unknown, doing: string): Failure => {
   if (isFailure(error)) return error.failure
+  if (error instanceof Error && error.name === 'AbortError')
+    return { kind: 'cancelled', message: `${doing}: cancelled`, remedy: null }
   const message = error instanceof Error ? messageOf(error) : String(error)
   return { kind: 'unknown', message: `${doing}: ${message}`, remedy: null }
 }

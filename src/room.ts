@@ -1,5 +1,5 @@
 /** Whether a machine fits on its host: one rule for the runner, its offer, the CLI and the bot. Pure. */
-import type { Ticket } from './domain.ts'
+import type { EnvironmentKey } from './domain.ts'
 import type { MachineSize } from './schema/basics.ts'
 import { MAX_HOLDERS } from './schema/runner-protocol.ts'
 import { counted } from './words.ts'
@@ -16,11 +16,17 @@ const NAMED = 5
 const RESERVE = { memory: { share: 0.05, most: 2 * GIB }, disk: { share: 0.05, most: 10 * GIB } } as const
 
 /** `ticket` null: it is kept ready, and has none yet. `usedBytes`: of its memory, what the host has given it; null when it is not known. */
-export type Running = { ticket: Ticket | null; cpus: number; memoryBytes: number; usedBytes: number | null }
+export type Running = { ticket: EnvironmentKey | null; cpus: number; memoryBytes: number; usedBytes: number | null }
 type Amount = { total: number; available: number }
 type Host = { cpus: number; memoryBytes: Amount; diskBytes: Amount }
 /** The machines that run or are about to. `tickets`: the largest first, at most MAX_HOLDERS. `ready`: those without a ticket. */
-export type Held = { tickets: Ticket[]; machines: number; ready?: number | undefined; cpus: number; memoryMiB: number }
+export type Held = {
+  tickets: EnvironmentKey[]
+  machines: number
+  ready?: number | undefined
+  cpus: number
+  memoryMiB: number
+}
 /** For machines, now and when the host is empty. */
 export type Room = { free: MachineSize; empty: MachineSize; held: Held }
 
@@ -35,7 +41,7 @@ const whole = (bytes: number, unit: number): number => Math.max(0, Math.floor(by
 export const roomOf = (
   { cpus, memoryBytes, diskBytes }: Host,
   running: readonly Running[],
-  needs: readonly (MachineSize & { ticket: Ticket })[] = [],
+  needs: readonly (MachineSize & { ticket: EnvironmentKey })[] = [],
 ): Room => {
   const promised = running.reduce((sum, each) => sum + Math.max(0, each.memoryBytes - (each.usedBytes ?? 0)), 0)
   const pending = (member: keyof MachineSize) => needs.reduce((sum, need) => sum + need[member], 0)

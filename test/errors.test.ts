@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { allow, explainBy, fail, failureOf } from '../src/errors.ts'
 
@@ -30,6 +31,14 @@ test('anything thrown becomes a failure; fetch gives its reason only as the caus
   expect(failureOf(new TypeError('fetch failed', { cause: refused }), 'polling').message).toBe(
     'polling: fetch failed: ECONNREFUSED',
   )
+})
+
+test('what a signal ended is cancelled, and a deadline is not', async () => {
+  const reasonOf = (signal: AbortSignal) => failureOf(signal.reason, 'waiting')
+  expect(reasonOf(AbortSignal.abort())).toEqual({ kind: 'cancelled', message: 'waiting: cancelled', remedy: null })
+  const ended = await delay(1, undefined, { signal: AbortSignal.abort() }).catch(error => failureOf(error, 'waiting'))
+  expect(ended).toMatchObject({ kind: 'cancelled' })
+  expect(reasonOf(AbortSignal.abort(new DOMException('late', 'TimeoutError')))).toMatchObject({ kind: 'unknown' })
 })
 
 test('allowed kinds become undefined, all others are thrown', async () => {

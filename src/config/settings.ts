@@ -199,7 +199,7 @@ const processes = {
   machinesPerPerson: {
     env: 'AGENT_SWARM_MACHINES_PER_PERSON',
     form: integer(1, 1_000),
-    says: "The most machines that one person may have, stopped ones included. A machine belongs to its ticket's assignee or, where the bot knows none, to the person whose move or command asked for it. A create beyond the limit waits, and its ticket names the person's machines. The command line has no limit. By default, no limit.",
+    says: "The most machines that one person may have, stopped ones included. A machine belongs to its ticket's assignee or, where the bot knows none, to the person whose move or command asked for it. A create beyond the limit waits, and its ticket names the person's machines; a fork beyond it is refused. The command line has no limit. By default, no limit.",
     example: 3,
   },
   runnerSlots: {

@@ -233,13 +233,15 @@ export const attemptQueries = (database: Database) => {
           others.push(former)
         }
         rename(key, ticket, [...ITS_OWN, 'operation'])
-        run('update environment set attempt_of = null, forked_from = null where ticket = ?', ticket)
+        // An earlier promote may have dismissed it: whoever chooses it now keeps it.
+        run('update environment set attempt_of = null, forked_from = null, dismissed = 0 where ticket = ?', ticket)
         run('delete from alias where alias = ?', ticket)
         for (const other of others) run('update environment set dismissed = 1 where ticket = ?', other)
         return others
       }),
     /** It stays after all, for example since its work could not be saved. */
-    keep: (key: EnvironmentKey): void => void run('update environment set dismissed = 0 where ticket = ?', key),
+    keep: (key: EnvironmentKey): void =>
+      void run('update environment set dismissed = 0 where ticket = ? and dismissed = 1', key),
   }
 }
 

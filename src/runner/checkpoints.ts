@@ -1,6 +1,6 @@
 import type { Provider } from '../../providers/provider.ts'
 import { DAY_MS } from '../clock.ts'
-import { type CheckpointName, isAutomatic, isPreRestore, type Ticket } from '../domain.ts'
+import { type CheckpointName, type EnvironmentKey, isAutomatic, isPreRestore } from '../domain.ts'
 import { type FailureError, fail, isFailure } from '../errors.ts'
 import { nearest } from '../nearest.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
@@ -14,7 +14,7 @@ export const DEFAULT_RETENTION: CheckpointRetention = { newest: 5, days: null }
 
 /** `names`: the checkpoints that exist. */
 export const noSuchCheckpoint = (
-  ticket: Ticket,
+  ticket: EnvironmentKey,
   name: CheckpointName,
   names: readonly CheckpointName[],
 ): FailureError => {

@@ -86,6 +86,11 @@ const failedOutcome = ({ context, caller }: Operation, { kind, ticket }: Action,
   return { result: 'failed', failure, environment }
 }
 
+/** People win: whoever goes on with an attempt that a promote dismissed keeps it. */
+const keepDismissed = ({ registry }: RunnerContext, { kind, ticket, by }: Action): void => {
+  if (by.via !== 'clock' && kind !== 'delete' && kind !== 'status') registry.keep(ticket)
+}
+
 /** Another try of an action goes on, and a create goes on with the machine of one that was interrupted. */
 const goesOnWith = (interrupted: OperationRow, { kind }: Action, actionId: string | null): boolean =>
   (interrupted.actionId !== null && interrupted.actionId === actionId) ||
@@ -117,6 +122,7 @@ const runJournalled = async (
   const interrupted = [...new Set(keysOf(context, resolved))].flatMap(key => registry.openOperations(key))
   const now = () => context.clock().toISOString()
   const id = registry.startOperation({ actionId, correlation, ticket, kind, by, at: now() })
+  keepDismissed(context, action)
   const onPhase = (phase: string) => {
     registry.addPhase(id, { phase, at: now() })
     caller.onPhase(phase)

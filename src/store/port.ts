@@ -174,10 +174,11 @@ type Queue = {
    * The oldest pending action of a ticket that has none active, that no other runner is pinned to, and that the offer fits
    * (fits.ts; a create of a ticket that has its machine fits). One that has waited for room for ROOM_PATIENCE_MS goes ahead of
    * younger creates, unless the host would lack the room without any machine, too. A move goes ahead of its ticket's other
-   * pending actions. Pins the ticket when it is a create. A create of a person who has as many machines as one may have waits.
+   * pending actions. Pins the ticket when it is a create or a promote. A create or a fork with which its person would have more
+   * machines than one may have waits.
    */
   claim(runnerId: string, offer: Offer): Promise<Lease | null>
-  /** The machines of the person whose limit keeps this pending create waiting; null when no limit does. */
+  /** The machines of the person whose limit keeps this pending create or fork waiting; null when no limit does. */
   beyondLimit(id: string): Promise<Ticket[] | null>
   renew(id: string, token: string, progress: AttemptProgress | null): Promise<'ok' | 'lost'>
   /**

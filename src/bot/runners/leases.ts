@@ -1,9 +1,10 @@
-/** Ends or returns actions whose runner was lost, and rejects creates that no runner can take. */
+/** Ends or returns actions whose runner was lost, and rejects creates that no runner can take, and forks beyond a limit. */
 import { openJumpWatch } from '../../clock.ts'
 import type { Failure } from '../../schema/failure.ts'
 import { HEARTBEAT_MS, LEASE_MS } from '../../schema/runner-protocol.ts'
 import { whyNever } from '../../store/fits.ts'
 import { type ActionRow, type KnownRunner, MAX_ATTEMPTS } from '../../store/port.ts'
+import { counted } from '../../words.ts'
 import { presentEnvironment } from '../present-environment.ts'
 import { failAction, type OutcomeContext, rejectAction } from './outcomes.ts'
 
@@ -54,6 +55,32 @@ const whyNobody = ({ action }: Pick<ActionRow, 'action'>, runners: readonly Know
   }
 }
 
+/** A fork does not wait for the limit of its person: what its ticket is asked for next, a delete too, would wait behind it. */
+const whyBeyondLimit = async ({ store }: OutcomeContext, { id, action }: ActionRow): Promise<Failure | null> => {
+  if (action.kind !== 'fork') return null
+  const owned = await store.queue.beyondLimit(id)
+  if (owned === null) return null
+  return {
+    kind: 'refused',
+    message: `forking ${action.ticket} into ${counted(action.count, 'attempt')}: the person of this ticket would have more machines than one person may have; theirs: ${owned.join(', ')}`,
+    remedy: 'Delete some of them, or ask for fewer attempts.',
+  }
+}
+
+/** Why nobody can do it, now or ever; null when somebody may. With a machine, a create changes nothing, and any runner can take it. */
+const whyImpossible = async (
+  context: OutcomeContext,
+  row: ActionRow,
+  connected: readonly KnownRunner[],
+): Promise<Failure | null> => {
+  const { store } = context
+  const { kind, ticket } = row.action
+  if (kind === 'fork') return whyBeyondLimit(context, row)
+  if (kind !== 'create' || (await presentEnvironment(store, ticket)) !== null) return null
+  const pin = await store.queue.pinnedTo(ticket)
+  return whyNobody(row, pin === null ? connected : connected.filter(({ id }) => id === pin))
+}
+
 const rejectImpossible = async (context: OutcomeContext): Promise<void> => {
   const { store, clock } = context
   const connected = (await store.runners.list()).filter(runner => runner.connected)
@@ -65,11 +92,8 @@ const rejectImpossible = async (context: OutcomeContext): Promise<void> => {
     // Only the oldest of a ticket: earlier actions end first. A negative wait is a clock that was set back.
     const isDue = !busy.has(ticket) && (waited < 0 || waited >= GRACE_MS)
     busy.add(ticket)
-    if (!isDue || row.action.kind !== 'create') continue
-    // With a machine, a create changes nothing, and any runner can take it.
-    if ((await presentEnvironment(store, ticket)) !== null) continue
-    const pin = await store.queue.pinnedTo(ticket)
-    const failure = whyNobody(row, pin === null ? connected : connected.filter(({ id }) => id === pin))
+    if (!isDue) continue
+    const failure = await whyImpossible(context, row, connected)
     if (failure !== null) await rejectAction(context, row, failure)
   }
 }

@@ -3,7 +3,7 @@
  * before the first outside command, and all are handed out in one commit, so that a fork that fails or dies leaves none.
  */
 import { randomBytes } from 'node:crypto'
-import type { Provider, SshInfo } from '../../../providers/provider.ts'
+import type { ForkTarget, Provider, SshInfo } from '../../../providers/provider.ts'
 import { type EnvironmentKey, newVmId, ticketOf } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import { withLocks } from '../../registry/lock.ts'
@@ -12,7 +12,7 @@ import type { MachineSize } from '../../schema/basics.ts'
 import { counted } from '../../words.ts'
 import { noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
 import { environmentOf } from '../journal.ts'
-import { converge, undoCreate } from '../machine.ts'
+import { undoCreate } from '../machine.ts'
 import { type ActionRunner, earlierTries, type Result, type Target, targetOf, throwIfCancelled } from '../operation.ts'
 import { remoteOf } from '../project/access.ts'
 import { needOfMachine, withRoomFor } from '../room.ts'
@@ -105,10 +105,16 @@ const separate = async (
   return { branch, notes }
 }
 
-/** Starts the attempt and waits until it answers under its own host key. */
+/**
+ * Starts the attempt and waits until it answers under its own host key. One that does not exist any more is not made anew: from the
+ * base image, it would have nothing of its source.
+ */
 const bringUp = async (source: Target, attempt: Attempt): Promise<Ready> => {
   const { context, caller, provider, row } = attempt
-  await converge(attempt, 'running')
+  await throwIfCancelled(attempt)
+  caller.onPhase('start')
+  await provider.startVm(row.vmId)
+  caller.onPhase('ssh')
   const answered = await waitForGuest(context, provider, row.vmId, {
     signal: caller.signal,
     deadline: context.config.bootMinutes * 60_000,
@@ -123,6 +129,25 @@ const bringUp = async (source: Target, attempt: Attempt): Promise<Ready> => {
   const clock = provider.memoryForks === true ? await (await import('../after-restore.ts')).setRight(attempt) : []
   const { branch, notes } = await separate(source, attempt, ssh)
   return { attempt, ssh, branch, notes: [...clock.map(text => `${row.ticket}: ${text}`), ...notes] }
+}
+
+/**
+ * All of them, or none: the first failure cancels the others. It is thrown when nothing is done any more to any of them, so that they
+ * can be removed.
+ */
+const bringAllUp = async (source: Target, attempts: readonly Attempt[]): Promise<Ready[]> => {
+  const ending = new AbortController()
+  const signal = AbortSignal.any([source.caller.signal, ending.signal])
+  const ready = await Promise.allSettled(
+    attempts.map(attempt =>
+      bringUp(source, { ...attempt, caller: { ...attempt.caller, signal } }).catch(error => {
+        ending.abort(error)
+        throw error
+      }),
+    ),
+  )
+  ending.signal.throwIfAborted()
+  return ready.flatMap(each => (each.status === 'fulfilled' ? [each.value] : []))
 }
 
 /** From here on people may work in them: what they are and what they have, in one commit. */
@@ -172,15 +197,13 @@ const makeAttempts = async (target: Target, action: Fork, keys: readonly Environ
   try {
     await throwIfCancelled(target)
     const publicKey = await loginKey(context.run, context.home)
-    const targets = await Promise.all(
-      attempts.map(async ({ row: { vmId, ticket } }) => {
-        return { vmId, ticket, publicKey, hostKey: await pinnedHostKey(context.run, context.home, vmId) }
-      }),
-    )
+    const targets: ForkTarget[] = []
+    // One after another: none is being made when one fails.
+    for (const { vmId, ticket } of attempts.map(({ row: its }) => its))
+      targets.push({ vmId, ticket, publicKey, hostKey: await pinnedHostKey(context.run, context.home, vmId) })
     caller.onPhase('fork')
     await fork(row.vmId, action.from, targets)
-    caller.onPhase('ssh')
-    const ready = await Promise.all(attempts.map(attempt => bringUp(target, attempt)))
+    const ready = await bringAllUp(target, attempts)
     await throwIfCancelled(target)
     await handOut(target, ready)
     const notes = ready.flatMap(each => each.notes)

@@ -50,16 +50,18 @@ type Dismissed = { deleted: string | null; kept: string | null; rescued: string 
 
 /** By the rules of every delete: its unsaved work is saved first, or it is kept. */
 const dismiss = async (operation: Operation, key: EnvironmentKey): Promise<Dismissed> => {
-  const { context, by } = operation
+  const { context, caller, by } = operation
   const row = context.registry.environment(key)
-  if (row === null) return { deleted: null, kept: null, rescued: null }
+  // Since an earlier try, somebody may have deleted it, or gone on with it.
+  if (row?.dismissed !== true) return { deleted: null, kept: null, rescued: null }
   const outcome = await runPart(operation, { kind: 'delete', ticket: key }, part =>
     deleteEnvironment(part, { kind: 'delete', ticket: key, by, replyTo: null, force: false }),
   )
   if (outcome.result !== 'failed')
     return { deleted: key, kept: null, rescued: outcome.result === 'done' ? (outcome.rescued ?? null) : null }
-  // Cancelled: the reconciler goes on.
-  if (outcome.failure.kind === 'cancelled') throw fail('cancelled', outcome.failure.message, outcome.failure.remedy)
+  // Cancelled, in whatever way its delete failed then: the reconciler goes on.
+  if (caller.signal.aborted || outcome.failure.kind === 'cancelled')
+    throw fail('cancelled', outcome.failure.message, outcome.failure.remedy)
   context.registry.keep(key)
   return { deleted: null, kept: outcome.failure.message, rescued: null }
 }

@@ -2,7 +2,7 @@
 import { createReadStream } from 'node:fs'
 import { basename } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Ticket } from '../../domain.ts'
+import type { EnvironmentKey } from '../../domain.ts'
 import type { AgentReport } from '../../schema/environment.ts'
 import { readableLine } from './readable.ts'
 import { openLines } from './reading.ts'
@@ -11,7 +11,7 @@ import { newestTranscript } from './transcript.ts'
 /** Milliseconds between two looks at a transcript that grows. */
 const POLL_MS = 500
 
-type Log = { home: string; ticket: Ticket; use: AgentReport['use'] }
+type Log = { home: string; ticket: EnvironmentKey; use: AgentReport['use'] }
 
 const readFrom = async (file: string, offset: number, onBytes: (bytes: Buffer) => void): Promise<number> => {
   let at = offset

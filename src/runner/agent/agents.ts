@@ -1,5 +1,5 @@
 /** The agents of this host: their supervisor, and the way to their models. */
-import type { Ticket } from '../../domain.ts'
+import type { EnvironmentKey } from '../../domain.ts'
 import type { Log } from '../../log.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
 import type { RepositoryAgent } from '../../schema/workspace.ts'
@@ -15,7 +15,7 @@ export type AgentsOptions = {
   /** Of this process; null before they are there. */
   links: () => Pick<Links, 'of'> | null
   /** What `.github/agent-swarm.yml` of the default branch says of the agent. */
-  repositoryAgent?: (repo: string, ticket: Ticket) => Promise<RepositoryAgent | undefined>
+  repositoryAgent?: (repo: string, ticket: EnvironmentKey) => Promise<RepositoryAgent | undefined>
   /** Why no agent of this runner may work now; null: they may. */
   closed?: () => string | null
 }

@@ -1,7 +1,7 @@
 /** How a run ended, and whether its work is started again. */
 
 import { randomBytes } from 'node:crypto'
-import type { Ticket } from '../../domain.ts'
+import type { EnvironmentKey } from '../../domain.ts'
 import type { AgentEnding, AgentMessage, AgentRow, Registry } from '../../registry/registry.ts'
 import { counted } from '../../words.ts'
 import { overBudget } from '../model-gateway/gateway.ts'
@@ -60,7 +60,13 @@ export const nextRunOf = (row: AgentRow, more: Partial<AgentRow> = {}): AgentRow
  * Starts the work of a run again that something else than its program ended. Its messages are given again: the conversation may
  * be from before them. False when it was started again too often.
  */
-export const startAgain = (registry: Registry, ticket: Ticket, row: AgentRow, what: string, at: Date): boolean => {
+export const startAgain = (
+  registry: Registry,
+  ticket: EnvironmentKey,
+  row: AgentRow,
+  what: string,
+  at: Date,
+): boolean => {
   if (row.progress.restarts >= MAX_RESTARTS) return false
   const note = registry.note(ticket)
   const text = [

@@ -1,5 +1,5 @@
 /** One run that is followed: what its machine sends of its output goes to the transcript, and is read on the way. */
-import type { Ticket } from '../../domain.ts'
+import type { EnvironmentKey } from '../../domain.ts'
 import type { AgentRow } from '../../registry/registry.ts'
 import type { AgentGuest } from './guest.ts'
 import type { Program } from './programs.ts'
@@ -31,7 +31,14 @@ export type Following = {
   stop(): void
 }
 
-type Options = { home: string; guest: AgentGuest; ticket: Ticket; row: AgentRow; program: Program; nudge: () => void }
+type Options = {
+  home: string
+  guest: AgentGuest
+  ticket: EnvironmentKey
+  row: AgentRow
+  program: Program
+  nudge: () => void
+}
 
 /** Goes on where the transcript on disk ends. */
 export const followRun = async ({ home, guest, ticket, row, program, nudge }: Options): Promise<Following> => {

@@ -1,6 +1,6 @@
 /** Whether the agent of a ticket may start now, and how it is started. */
 import type { Provider } from '../../../providers/provider.ts'
-import { attemptOf, type Ticket, ticketOf } from '../../domain.ts'
+import { attemptOf, type EnvironmentKey, ticketOf } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
 import type { AgentRow, EnvironmentRow } from '../../registry/registry.ts'
 import { type AgentRules, narrowAgent, type RepositoryAgent } from '../../schema/workspace.ts'
@@ -17,7 +17,7 @@ export type StartContext = Pick<
   'config' | 'home' | 'registry' | 'clock' | 'provider' | 'scriptedAgent'
 > & {
   /** What `.github/agent-swarm.yml` of the default branch says of the agent. */
-  repositoryAgent: (repo: string, ticket: Ticket) => Promise<RepositoryAgent | undefined>
+  repositoryAgent: (repo: string, ticket: EnvironmentKey) => Promise<RepositoryAgent | undefined>
   /** Why no agent of this runner may work now; null: they may. */
   closed: () => string | null
 }
@@ -40,7 +40,7 @@ const unisolated = async (provider: Provider): Promise<string | null> => {
 /** What the repository takes away. It may want no agent at all, so none starts while that cannot be read. */
 const narrowingOf = async (
   { registry, repositoryAgent }: StartContext,
-  ticket: Ticket,
+  ticket: EnvironmentKey,
 ): Promise<{ narrowing: RepositoryAgent | undefined } | { wait: string }> => {
   const repo = registry.project(ticket)?.repo
   if (repo === undefined) return { narrowing: undefined }
@@ -96,7 +96,7 @@ export const limitsOf = ({ minutes, budget, rounds }: AgentRules): NonNullable<A
 /** The prompt of one run: first the task, later the messages that were sent to it. */
 const promptOf = (
   { registry }: StartContext,
-  ticket: Ticket,
+  ticket: EnvironmentKey,
   row: AgentRow,
   rules: AgentRules,
   state: string,
@@ -116,7 +116,7 @@ const promptOf = (
 
 export const specOf = (
   context: StartContext,
-  ticket: Ticket,
+  ticket: EnvironmentKey,
   row: AgentRow,
   rules: AgentRules,
   { address, state }: Pick<AgentGuest, 'address' | 'state'>,

@@ -5,7 +5,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises'
 import { atMost } from '../../clock.ts'
-import type { Ticket } from '../../domain.ts'
+import type { EnvironmentKey } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { ifUnlocked } from '../../registry/lock.ts'
@@ -49,7 +49,7 @@ export type SupervisorContext = StartContext &
     startingMs?: number
   }
 
-type Looking = { ticket: Ticket; row: AgentRow; environment: EnvironmentRow; guest: AgentGuest }
+type Looking = { ticket: EnvironmentKey; row: AgentRow; environment: EnvironmentRow; guest: AgentGuest }
 
 /** Writes how the run ended. */
 const finish = (
@@ -202,7 +202,7 @@ const afterRestore = async (
   }))
 }
 
-const handOver = ({ registry }: SupervisorContext, ticket: Ticket, row: AgentRow): void => {
+const handOver = ({ registry }: SupervisorContext, ticket: EnvironmentKey, row: AgentRow): void => {
   const messages = registry.waitingMessages(ticket)
   if (messages.length > 0) registry.nextRun(ticket, nextRunOf(row), messages)
 }
@@ -211,9 +211,9 @@ const handOver = ({ registry }: SupervisorContext, ticket: Ticket, row: AgentRow
 export const openSupervisor = (context: SupervisorContext) => {
   const { registry, home, log, every = TICK_MS } = context
   const ending = new AbortController()
-  const busy = new Set<Ticket>()
-  const followings = new Map<Ticket, Following>()
-  const problems = new Map<Ticket, { message: string; again: number }>()
+  const busy = new Set<EnvironmentKey>()
+  const followings = new Map<EnvironmentKey, Following>()
+  const problems = new Map<EnvironmentKey, { message: string; again: number }>()
   let woken = new AbortController()
 
   /** By run: since when it is being started. Monotonic. */
@@ -228,7 +228,7 @@ export const openSupervisor = (context: SupervisorContext) => {
     starting.set(run, since)
     return performance.now() - since > (context.startingMs ?? STARTING_MS)
   }
-  const stopFollowing = (ticket: Ticket): void => {
+  const stopFollowing = (ticket: EnvironmentKey): void => {
     followings.get(ticket)?.stop()
     followings.delete(ticket)
   }
@@ -240,7 +240,7 @@ export const openSupervisor = (context: SupervisorContext) => {
     followings.set(ticket, following)
     return following
   }
-  const lookAt = async (ticket: Ticket): Promise<void> => {
+  const lookAt = async (ticket: EnvironmentKey): Promise<void> => {
     const [row, environment] = [registry.agent(ticket), registry.environment(ticket)]
     if (row === null || environment?.status !== 'running') return stopFollowing(ticket)
     const guest = await context.guestOf(environment)
@@ -268,7 +268,7 @@ export const openSupervisor = (context: SupervisorContext) => {
     return atWork(context, looking, await followingOf(looking))
   }
   /** What fails now is tried at the next look; it is reported once. */
-  const report = (ticket: Ticket, error: unknown): void => {
+  const report = (ticket: EnvironmentKey, error: unknown): void => {
     const { message } = failureOf(error, `looking after the agent of ${ticket}`)
     const isKnown = problems.get(ticket)?.message === message
     problems.set(ticket, { message, again: performance.now() + RETRY_MS })

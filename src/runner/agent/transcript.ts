@@ -2,7 +2,7 @@
 import { createReadStream, existsSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type EnvironmentKey, fileNameOf, keyOfFileName, type Ticket } from '../../domain.ts'
+import { type EnvironmentKey, fileNameOf, keyOfFileName } from '../../domain.ts'
 import { checkName } from '../../errors.ts'
 
 /** Bytes of one transcript; the machine keeps no more either. */
@@ -11,19 +11,19 @@ const MAX_TRANSCRIPT = 64 * 1024 * 1024
 const KEPT_RUNS = 20
 const RUN = /^[0-9a-f]{8}$/
 
-const folderOf = (home: string, ticket: Ticket) =>
+const folderOf = (home: string, ticket: EnvironmentKey) =>
   join(home, 'transcripts', fileNameOf(checkName('environment', ticket)))
-export const transcriptFile = (home: string, ticket: Ticket, run: string): string => {
+export const transcriptFile = (home: string, ticket: EnvironmentKey, run: string): string => {
   if (!RUN.test(run)) throw new RangeError(`${run} is not a run`)
   return join(folderOf(home, ticket), `${run}.jsonl`)
 }
 
 /** Bytes that are there already: the offset to follow the machine's own file from. */
-export const transcriptSize = (home: string, ticket: Ticket, run: string): number =>
+export const transcriptSize = (home: string, ticket: EnvironmentKey, run: string): number =>
   statSync(transcriptFile(home, ticket, run), { throwIfNoEntry: false })?.size ?? 0
 
 /** Makes room for a run: the oldest transcripts of the ticket go. */
-export const beginTranscript = (home: string, ticket: Ticket, run: string): void => {
+export const beginTranscript = (home: string, ticket: EnvironmentKey, run: string): void => {
   const folder = folderOf(home, ticket)
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const files = readdirSync(folder)
@@ -57,7 +57,7 @@ export const readTranscript = async (file: string, onBytes: (bytes: Buffer) => v
 }
 
 /** The transcript that was written last, for people who look at a ticket; null when there is none. */
-export const newestTranscript = (home: string, ticket: Ticket): string | null => {
+export const newestTranscript = (home: string, ticket: EnvironmentKey): string | null => {
   const folder = folderOf(home, ticket)
   if (!existsSync(folder)) return null
   const [newest] = readdirSync(folder)

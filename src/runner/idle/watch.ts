@@ -2,7 +2,7 @@
  * Puts machines to sleep that nobody uses. What a guest says of itself comes with the conversation on its link, once a minute: there
  * is no timer here, and the hypervisor is asked nothing.
  */
-import type { Ticket } from '../../domain.ts'
+import type { EnvironmentKey } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { ifUnlocked } from '../../registry/lock.ts'
@@ -55,14 +55,14 @@ type Watching = {
   log: Log
   rule: IdleRule
   /** Something on the ticket's pages is new. */
-  onChange: (ticket: Ticket) => void
+  onChange: (ticket: EnvironmentKey) => void
   signal: AbortSignal
   /** Milliseconds, of a clock that nobody sets. */
   now: () => number
 }
 
 /** It stays as it is, until it was used and is idle again. */
-const giveUp = ({ context, onChange }: Watching, ticket: Ticket, reason: string): void => {
+const giveUp = ({ context, onChange }: Watching, ticket: EnvironmentKey, reason: string): void => {
   const idleness = context.registry.idleness(ticket)
   if (idleness?.report?.state !== 'warned') return
   const report: IdleReport = { ...idleness.report, becomes: 'left running', at: null, reason: reason.slice(0, 1_000) }
@@ -73,7 +73,7 @@ const giveUp = ({ context, onChange }: Watching, ticket: Ticket, reason: string)
 }
 
 /** Saves or stops the machine, unless somebody works on it. */
-const putToSleep = async (watching: Watching, ticket: Ticket): Promise<void> => {
+const putToSleep = async (watching: Watching, ticket: EnvironmentKey): Promise<void> => {
   const { context, log, onChange, signal } = watching
   const { registry, home } = context
   const report = registry.idleness(ticket)?.report
@@ -88,7 +88,7 @@ const putToSleep = async (watching: Watching, ticket: Ticket): Promise<void> => 
   onChange(ticket)
 }
 
-const hostSide = ({ registry }: RunnerContext, ticket: Ticket, before: Idleness | null) => ({
+const hostSide = ({ registry }: RunnerContext, ticket: EnvironmentKey, before: Idleness | null) => ({
   hasAgent: (registry.agent(ticket)?.state ?? 'ended') !== 'ended' || registry.waitingMessages(ticket).length > 0,
   hasOperation:
     registry.openOperations(ticket).length > 0 ||
@@ -98,7 +98,7 @@ const hostSide = ({ registry }: RunnerContext, ticket: Ticket, before: Idleness 
 /** What the registry keeps of a verdict. */
 const idlenessOf = (
   { registry }: RunnerContext,
-  ticket: Ticket,
+  ticket: EnvironmentKey,
   before: Idleness | null,
   { idle }: Verdict,
 ): Idleness | null =>
@@ -112,7 +112,7 @@ const idlenessOf = (
       }
 
 /** Of a machine that this process has not seen before, what an earlier one kept. */
-const firstLook = ({ registry }: RunnerContext, ticket: Ticket): Omit<Look, 'at'> => {
+const firstLook = ({ registry }: RunnerContext, ticket: EnvironmentKey): Omit<Look, 'at'> => {
   const idleness = registry.idleness(ticket)
   const { idleMs, report } = idleness ?? { idleMs: 0, report: null }
   // The machine answers on its link: whatever put it to sleep is over.

@@ -91,6 +91,12 @@ const make = async (filling: Filling, to: 'ready' | 'template', work: (vmId: str
   }
 }
 
+/** A step that cannot be cancelled does not begin any more when the machine is given up. */
+const begins = ({ signal, onPhase }: Filling['caller'], phase: string): void => {
+  signal.throwIfAborted()
+  onPhase(phase)
+}
+
 const keysOf = async ({ context }: Filling, vmId: string) => {
   const [publicKey, hostKey] = await Promise.all([
     loginKey(context.run, context.home),
@@ -126,8 +132,9 @@ const fresh = async (filling: Filling, vmId: string): Promise<Made> => {
   const { context, provider, madeOf, caller } = filling
   const { image, repository, cpus, memoryMiB, diskGiB } = madeOf
   const options = { ...(await keysOf(filling, vmId)), cpus, memoryMiB, diskGiB }
+  caller.signal.throwIfAborted()
   await provider.createVm(null, image, options, caller.onPhase)
-  caller.onPhase('start')
+  begins(caller, 'start')
   await provider.startVm(vmId)
   const machine = await answer(filling, vmId, context.config.bootMinutes * 60_000)
   let path: string | null = null
@@ -136,14 +143,14 @@ const fresh = async (filling: Filling, vmId: string): Promise<Made> => {
     const access = { vmId, provider: provider.name, repo: repository, signal: caller.signal }
     path = await filling.withAccess(access, given => preparePooled(machine, repository, given))
   }
-  caller.onPhase('the end of its boot')
+  begins(caller, 'the end of its boot')
   if (provider.ownSystem !== true)
     await runInGuest(context, provider, vmId, SETTLE, { deadline: SETTLE_DEADLINE_MS, signal: caller.signal })
   return { vmId, path, machineId: await prove(filling, machine) }
 }
 
 const hold = async ({ provider, pool, caller }: Filling, vmId: string): Promise<void> => {
-  caller.onPhase(pool.hold === 'memory' ? 'suspend' : 'save')
+  begins(caller, pool.hold === 'memory' ? 'suspend' : 'save')
   await (pool.hold === 'memory' ? provider.suspend?.(vmId) : provider.save?.(vmId))
 }
 
@@ -169,9 +176,9 @@ const makeTemplate = (filling: Filling): Promise<Made> =>
   make(filling, 'template', async vmId => {
     const { provider, caller } = filling
     const made = await fresh(filling, vmId)
-    caller.onPhase('checkpoint')
+    begins(caller, 'checkpoint')
     await provider.checkpoint(vmId, TEMPLATE_CHECKPOINT)
-    caller.onPhase('stop')
+    begins(caller, 'stop')
     await provider.stopVm(vmId)
     return made
   })
@@ -187,8 +194,8 @@ export const fillOne = async (filling: Filling): Promise<Made> => {
     })
   const template = templateOf(filling) ?? (await makeTemplate(filling))
   return make(filling, 'ready', async vmId => {
-    caller.onPhase('fork')
     const target = { ...(await keysOf(filling, vmId)), ticket: null }
+    begins(caller, 'fork')
     await provider.fork?.(template.vmId, TEMPLATE_CHECKPOINT, [target])
     const machine = await answer(filling, vmId, FORK_DEADLINE_MS)
     const machineId = await prove(filling, machine)

@@ -24,17 +24,26 @@ export const removePoolMachine = async (
   registry.endMachine(vmId, clock().toISOString(), 'interrupted')
 }
 
-/** False: somebody else has it. One that is being made is cancelled first, by the process that makes it. */
-export const giveUp = async (context: RunnerContext, machine: PoolMachine, signal: AbortSignal): Promise<boolean> => {
-  const { home, registry, clock } = context
+/** Deletes one that leaves its pool. One that is being made is cancelled first, by the process that makes it. */
+export const removeLeaving = async (
+  context: RunnerContext,
+  machine: PoolMachine,
+  signal: AbortSignal,
+): Promise<void> => {
+  const { home, registry } = context
   const { vmId, pool } = machine
-  if (!registry.leavePool(vmId, clock().toISOString())) return false
   const until = AbortSignal.any([signal, AbortSignal.timeout(WAIT_MS)])
   await withLock(home, vmId, { signal: until, onWait: () => {} }, async () => {
-    if (registry.poolMachine(vmId) !== null) await removePoolMachine(context, machine)
+    if (registry.poolMachine(vmId)?.state === 'leaving') await removePoolMachine(context, machine)
   }).catch(error => {
     if (!until.aborted || signal.aborted) throw error
     throw fail('timeout', `giving up ${vmId}, a machine of the pool ${pool}: it is still being made`, null, error)
   })
+}
+
+/** False: somebody else has it. */
+export const giveUp = async (context: RunnerContext, machine: PoolMachine, signal: AbortSignal): Promise<boolean> => {
+  if (!context.registry.leavePool(machine.vmId, context.clock().toISOString())) return false
+  await removeLeaving(context, machine, signal)
   return true
 }

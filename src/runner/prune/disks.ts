@@ -3,7 +3,7 @@
  * journal has, and deleted like any other. What is not of this home is listed, and never touched.
  */
 import type { Leftover, Provider } from '../../../providers/provider.ts'
-import type { Ticket } from '../../domain.ts'
+import type { EnvironmentKey } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { ifUnlocked } from '../../registry/lock.ts'
 import type { PruneItem } from '../../schema/prune.ts'
@@ -45,7 +45,11 @@ const removeFiles = async (left: Left, lock: string): Promise<null> => {
   return null
 }
 
-const deleteDisk = async (left: Left, ticket: Ticket, { by, signal, onPhase }: Removing): Promise<string | null> => {
+const deleteDisk = async (
+  left: Left,
+  ticket: EnvironmentKey,
+  { by, signal, onPhase }: Removing,
+): Promise<string | null> => {
   const { context, provider, leftover } = left
   const { vmId } = leftover
   const rescued = await ifUnlocked(context.home, ticket, async () => {
@@ -71,11 +75,11 @@ const deleteDisk = async (left: Left, ticket: Ticket, { by, signal, onPhase }: R
   return rescued === '' ? null : rescued
 }
 
-const holderOf = (context: RunnerContext, ticket: Ticket): string | null =>
+const holderOf = (context: RunnerContext, ticket: EnvironmentKey): string | null =>
   context.registry.environment(resolveTicket(context, ticket))?.vmId ?? null
-const heldReason = (ticket: Ticket, holder: string) =>
+const heldReason = (ticket: EnvironmentKey, holder: string) =>
   `${ticket} has another machine, ${holder}: prune again when that is deleted`
-const requireFree = (context: RunnerContext, ticket: Ticket, vmId: string): void => {
+const requireFree = (context: RunnerContext, ticket: EnvironmentKey, vmId: string): void => {
   const holder = holderOf(context, ticket)
   if (holder !== null) throw fail('refused', `pruning the disk of ${vmId}: ${heldReason(ticket, holder)}`)
 }

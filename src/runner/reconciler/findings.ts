@@ -1,6 +1,6 @@
 /** What differs between the registry and the hypervisors, and the step that each difference needs. Pure. */
 import type { Leftover, VmInfo } from '../../../providers/provider.ts'
-import type { ProviderName, Ticket } from '../../domain.ts'
+import { attemptOf, type ProviderName, type Ticket } from '../../domain.ts'
 import type { MachineRow } from '../../registry/machines.ts'
 import type { EnvironmentRow, PoolMachine } from '../../registry/registry.ts'
 import type { OperationRow } from '../../schema/operation.ts'
@@ -86,7 +86,9 @@ const lifecycleFinding = (view: TicketView): Found | null => {
   if (row.status === 'creating' || row.status === 'failed')
     return found(row, 'undo', 'its create did not finish, and it never answered')
   const observed = observedIn(row, vm)
-  if (row.dismissed === true) return found(row, 'dismiss', 'another attempt became the machine of its ticket')
+  // The machine of the ticket itself is never the one that goes.
+  if (row.dismissed === true && attemptOf(row.ticket) !== null)
+    return found(row, 'dismiss', 'another attempt became the machine of its ticket')
   if (row.desired === 'absent') return unfinishedDelete(view, observed)
   switch (nextStep[row.desired][observed]) {
     case 'lose':

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { lstat, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as v from 'valibot'
-import { MAX_RESCUES_LISTED, type Ticket } from '../../domain.ts'
+import { type EnvironmentKey, MAX_RESCUES_LISTED } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import type { Rescued } from '../../schema/operation.ts'
 import { rescueNote } from '../../schema/rescue-note.ts'
@@ -27,7 +27,7 @@ const namesIn = async (folder: string): Promise<string[]> =>
 /** Removes the unfinished folders of processes that died. `ifIdle` runs `work` only while nothing else works on the ticket. */
 export const sweepRescues = async (
   home: string,
-  ifIdle: (ticket: Ticket, work: () => Promise<void>) => Promise<unknown>,
+  ifIdle: (ticket: EnvironmentKey, work: () => Promise<void>) => Promise<unknown>,
 ): Promise<void> => {
   const parent = rescuedFolder(home)
   for (const name of await namesIn(parent)) {

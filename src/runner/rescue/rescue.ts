@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs'
 import { mkdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import type { Ticket } from '../../domain.ts'
+import type { EnvironmentKey } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import type { Run } from '../../exec.ts'
 import { flush } from '../../files.ts'
@@ -32,7 +32,7 @@ const TRANSFER_DEADLINE_MS = 30 * 60_000
 /** How often new work is saved that came while other work was being saved. */
 const MAX_ROUNDS = 3
 
-type Machine = { ticket: Ticket; provider: string; vmId: string; baseImage: string }
+type Machine = { ticket: EnvironmentKey; provider: string; vmId: string; baseImage: string }
 type Options = {
   /** Ignored files that are saved too. */
   saved?: Saved | null
@@ -174,7 +174,7 @@ const saveAll = async (save: Save, repositories: readonly UnsavedRepository[]): 
   await writeFile(join(save.unfinished, NOTE), `${JSON.stringify(note, null, 2)}\n`, { mode: 0o600, flush: true })
 }
 
-const unusedFolder = (parent: string, ticket: Ticket, savedAt: Date): string => {
+const unusedFolder = (parent: string, ticket: EnvironmentKey, savedAt: Date): string => {
   for (let attempt = 1; ; attempt += 1) {
     const folder = join(parent, folderName(ticket, savedAt, attempt))
     if (!existsSync(folder)) return folder

@@ -1,7 +1,7 @@
 /** The command that ssh runs for its connection to a machine: this installation, by absolute paths, since an editor does not have our PATH. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Ticket } from '../../domain.ts'
+import type { EnvironmentKey } from '../../domain.ts'
 import { checkName, fail } from '../../errors.ts'
 import { printable } from './options.ts'
 
@@ -25,7 +25,7 @@ export const commandWord = (word: string, platform = process.platform): string =
 /** `node`: the program that runs us. */
 export const proxyCommand = (
   home: string,
-  ticket: Ticket,
+  ticket: EnvironmentKey,
   { node = process.execPath, entry = ENTRY ?? '', platform = process.platform } = {},
 ): string => {
   const quoted = (word: string) => commandWord(word, platform)

@@ -3,7 +3,7 @@
  * leave it; into a machine, a person logs in with a key of their own (`authorizedKeys`).
  */
 import * as v from 'valibot'
-import { isEnvironmentKey, type Ticket, VM_ID } from '../../domain.ts'
+import { type EnvironmentKey, isEnvironmentKey, VM_ID } from '../../domain.ts'
 import { type FailureError, fail } from '../../errors.ts'
 import type { Run } from '../../exec.ts'
 import { isPublicKey } from '../../schema/public-key.ts'
@@ -41,7 +41,7 @@ const there = (words: readonly string[]): string => ['agent-swarm', ...words].ma
 /** `line`: for the shell in the machine; null: a shell. `hasTerminal`: Ctrl-C and the size of the window reach the machine. */
 export const viaArguments = (
   host: ViaHost,
-  ticket: Ticket,
+  ticket: EnvironmentKey,
   { line, start, hasTerminal }: { line: string | null; start: boolean; hasTerminal: boolean },
 ): string[] => [
   ...(hasTerminal ? ['-t'] : []),
@@ -51,13 +51,13 @@ export const viaArguments = (
 ]
 
 /** The connection of ssh to a machine: it has no characters that ssh or a shell would read, on any system. */
-export const viaProxyCommand = (host: ViaHost, ticket: Ticket): string =>
+export const viaProxyCommand = (host: ViaHost, ticket: EnvironmentKey): string =>
   `ssh ${host} agent-swarm ssh --stdio ${ticket}`
 
 // ── The machines there ──
 
 /** `vmId`, `user`: as its own configuration has them. `hostKey`: type and key. */
-export type ViaMachine = { ticket: Ticket; vmId: string; user: string; hostKey: string }
+export type ViaMachine = { ticket: EnvironmentKey; vmId: string; user: string; hostKey: string }
 
 const USER = /^[a-z_][a-z0-9_-]{0,31}$/
 const text = v.pipe(v.string(), v.maxLength(4_000))

@@ -104,6 +104,9 @@ const machinesFor = (sql: Sql, offer: Offer): { fitting: string[]; roomless: str
   }
 }
 
+/** What gives its ticket a machine. What follows it goes to the same runner. */
+const PINS: readonly ActionKind[] = ['create', 'promote']
+
 const HAS_MACHINE = 'exists (select 1 from environment e where e.ticket = a.ticket and e.gone_at is null)'
 
 /** The oldest create that this runner could take, and that has waited long enough for its room to go ahead of younger ones. */
@@ -130,13 +133,17 @@ const WAITING_FOR_ROOM = `
   order by a.seq`
 
 // A create of a ticket that has its machine needs no room: it changes nothing. A move goes ahead of what was queued under the
-// previous key and has the new one since: until it is done, the runner has no machine under the new key.
+// previous key and has the new one since: until it is done, the runner has no machine under the new key. A promote goes to the
+// runner of its attempt, also when the ticket has no machine of its own any more.
 const CLAIM = `
   update action set state = 'active', attempt = attempt + 1, runner_id = ?1, lease_token = ?2, lease_until = ?3
   where seq = (
     select a.seq from action a left join pin p on p.ticket = a.ticket
-    where a.state = 'pending' and ${isDue('a.not_before', '?4')} and (p.runner_id is null or p.runner_id = ?1)
+      left join pin its on a.kind = 'promote' and its.ticket = a.ticket || '~' || (a.payload ->> '$.attempt')
+    where a.state = 'pending' and ${isDue('a.not_before', '?4')}
+      and coalesce(p.runner_id, its.runner_id, ?1) = ?1
       and (a.needs is null or ?6 is null or (${fitsRoom('?6')}))
+      and (a.kind <> 'fork' or a.seq not in (select value from json_each(?8)))
       and (a.machine is null or ${HAS_MACHINE}
         or (a.machine in (select value from json_each(?5)) and a.seq < ?7 and a.seq not in (select value from json_each(?8))))
       and not exists (
@@ -176,7 +183,7 @@ const claim = (sql: Sql, runnerId: string, offer: Offer, { machinesPerPerson = n
     ...[offer.room === null ? null : JSON.stringify(offer.room.free), first, beyond],
   )
   if (row === undefined) return null
-  if (row.kind === 'create') sql.put('pin', { ticket: row.ticket }, { runnerId, given: 1 })
+  if (PINS.includes(row.kind)) sql.put('pin', { ticket: row.ticket }, { runnerId, given: 1 })
   else sql.run('update pin set given = 1 where ticket = ? and runner_id = ?', row.ticket, runnerId)
   const { id, correlation, payload, attempt } = row
   return { id, correlation, action: JSON.parse(payload), attempt, token }
@@ -195,11 +202,11 @@ const moveToEnded = (sql: Sql, id: string, state: 'done' | 'dead' | 'cancelled',
 }
 
 /**
- * A create that made nothing pins nothing: another runner may do the next attempt. A runner that was lost, whose lease ran out, may
+ * A create or promote that made nothing pins nothing: another runner may do the next attempt. A runner that was lost, whose lease ran out, may
  * have made something.
  */
 const unpinUnmade = (sql: Sql, { ticket, kind, leaseUntil }: Row, environment: Outcome['environment']): void => {
-  if (kind !== 'create' || environment !== null || (leaseUntil ?? 0) <= sql.clock()) return
+  if (!PINS.includes(kind) || environment !== null || (leaseUntil ?? 0) <= sql.clock()) return
   sql.run(
     `delete from pin where ticket = ?1
        and not exists (select 1 from environment where environment.ticket = ?1 and gone_at is null)`,
@@ -283,7 +290,8 @@ const afterFailure = (sql: Sql, { message }: Failure): AttemptProgress => ({
 
 const whyBeyondLimit = (sql: Sql, id: string, { machinesPerPerson = null }: StoreLimits): Ticket[] | null => {
   const row = machinesPerPerson === null ? undefined : openRow(sql, id)
-  if (row === undefined || machinesPerPerson === null || row.kind !== 'create' || row.state !== 'pending') return null
+  const makesMachines = row?.kind === 'create' || row?.kind === 'fork'
+  if (row === undefined || machinesPerPerson === null || !makesMachines || row.state !== 'pending') return null
   return beyondLimit(sql, machinesPerPerson).includes(row.seq) ? machinesOfOwner(sql, row.seq) : null
 }
 

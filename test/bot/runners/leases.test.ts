@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import { LEASE_MS } from '../../../src/schema/runner-protocol.ts'
 import { MAX_ATTEMPTS } from '../../../src/store/port.ts'
-import { environmentOf } from '../../store/fixtures.ts'
+import { dev, environmentOf } from '../../store/fixtures.ts'
 import { actionOn, offer, openRunnerStage } from './stage.ts'
 
 test('an action whose runner is lost is given to the next, and after the last attempt it fails', async () => {
@@ -90,6 +90,29 @@ test('a runner that connects a little later is waited for', async () => {
   await looks(10)
   expect(await acquire('two')).toMatchObject({ id: 'a' })
   expect(await store.queue.get('a')).toMatchObject({ state: 'active' })
+})
+
+test('a fork beyond the limit of its person is refused, and what waited behind it goes on', async () => {
+  const { store, enqueue, heartbeat, acquire, looks } = await openRunnerStage({}, { machinesPerPerson: 2 })
+  const own = environmentOf('DROP-1', { createdBy: dev })
+  await heartbeat([own])
+  await enqueue('a', actionOn('DROP-1', 'fork', { from: null, count: 2 }))
+  await enqueue('b', actionOn('DROP-1', 'stop'))
+  for (let n = 0; n < 5; n += 1) {
+    await heartbeat([own])
+    await looks(5)
+  }
+  expect(await store.queue.get('a')).toMatchObject({
+    state: 'dead',
+    outcome: {
+      failure: {
+        kind: 'refused',
+        message:
+          'forking DROP-1 into 2 attempts: the person of this ticket would have more machines than one person may have; theirs: DROP-1',
+      },
+    },
+  })
+  expect(await acquire()).toMatchObject({ id: 'b' })
 })
 
 test('a create of a ticket that has its machine is never rejected', async () => {

@@ -10,7 +10,7 @@ import { LOOK_MS, openRunnerApi, type RunnerApiOptions } from '../../../src/bot/
 import type { Action, ActionKind } from '../../../src/schema/action.ts'
 import type { Environment } from '../../../src/schema/environment.ts'
 import type { HeartbeatRequest, Lease, Offer } from '../../../src/schema/runner-protocol.ts'
-import type { NewRequest } from '../../../src/store/port.ts'
+import type { NewRequest, StoreLimits } from '../../../src/store/port.ts'
 import { openStore } from '../../../src/store/sqlite/index.ts'
 import * as fixtures from '../../store/fixtures.ts'
 
@@ -20,16 +20,16 @@ export const { START, dev } = fixtures
 export const offer = (more: Partial<Offer> = {}): Offer => ({ ...fixtures.offer, ...more })
 export const actionOn = (
   ticket: string,
-  kind: Extract<ActionKind, 'create' | 'start' | 'stop' | 'status'>,
+  kind: Extract<ActionKind, 'create' | 'start' | 'stop' | 'status' | 'fork'>,
   more: Partial<Action> = {},
 ): Action => ({ kind, ticket, by: dev, replyTo: null, ...more }) as Action
 
-export const openRunnerStage = async (options: Partial<RunnerApiOptions> = {}) => {
+export const openRunnerStage = async (options: Partial<RunnerApiOptions> = {}, limits: StoreLimits = {}) => {
   let now = START
   const clock = () => now
   const lines: string[] = []
   const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) })
-  const store = openStore(':memory:', clock)
+  const store = openStore(':memory:', clock, undefined, limits)
   const metrics = openMetrics({ store, rate: () => null, clock })
   const context: RunnerApiOptions = {
     ...{

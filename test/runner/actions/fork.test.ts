@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Provider } from '../../../providers/provider.ts'
 import { fail } from '../../../src/errors.ts'
@@ -158,6 +159,42 @@ describe('what cannot be done', () => {
         id.startsWith('as-drop-1-2-') ? Promise.reject(fail('damaged', 'it does not boot')) : startVm(id, options),
     }))
     expect(outcome).toMatchObject({ failure: { kind: 'damaged' } })
+  })
+  test('one of several that fails while another still starts: nothing is made again', async () => {
+    const calls: string[] = []
+    const outcome = await refuse(({ startVm, createVm, deleteVm }) => ({
+      startVm: async (id, options) => {
+        if (id.startsWith('as-drop-1-2-')) throw fail('damaged', 'it does not boot')
+        await delay(20)
+        await startVm(id, options)
+        calls.push('started')
+      },
+      deleteVm: async id => {
+        calls.push('deleted')
+        await deleteVm(id)
+      },
+      createVm: async (...values) => {
+        calls.push('created')
+        return createVm(...values)
+      },
+    }))
+    expect(outcome).toMatchObject({ failure: { kind: 'damaged' } })
+    expect(calls).toEqual(['started', 'deleted', 'deleted'])
+  })
+  test('an attempt that is gone before it starts is not made from the base image', async () => {
+    const made: string[] = []
+    const outcome = await refuse(({ fork, createVm, deleteVm }) => ({
+      fork: async (id, from, targets) => {
+        await fork?.(id, from, targets)
+        await deleteVm(targets[0]?.vmId ?? '')
+      },
+      createVm: async (...values) => {
+        made.push(values[2].vmId)
+        return createVm(...values)
+      },
+    }))
+    expect(outcome).toMatchObject({ result: 'failed', failure: { kind: 'no-such-vm' } })
+    expect(made).toEqual([])
   })
   test('more attempts than there are numbers', async () => {
     const { registry } = it.context

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { planAction } from '../../../src/runner/plan.ts'
 import { reconcile } from '../../../src/runner/reconciler/reconcile.ts'
 import { recoverAll } from '../../../src/runner/recovery.ts'
@@ -126,6 +126,21 @@ test.for(['promote', 'looking for unsaved work', 'delete'])(
   },
 )
 
+test.for(['promote', 'looking for unsaved work', 'delete'])(
+  'a promote that is cancelled at %s says so, and is finished by reconcile',
+  async phase => {
+    const cancelling = new AbortController()
+    const onPhase = (reached: string) => void (reached === phase && cancelling.abort())
+    expect(await it.do(promote, { signal: cancelling.signal, onPhase })).toMatchObject({
+      result: 'failed',
+      failure: { kind: 'cancelled' },
+    })
+    expect(keys().length).toBeGreaterThan(1)
+    await reconcile(it.context, { dryRun: false, signal })
+    await expectPromoted()
+  },
+)
+
 test('a promote of the queue that was killed is finished by another try', async () => {
   expect(await it.dieAt('delete', promote, 'github:1:0')).toBe(true)
   expect(await it.do(promote, { actionId: 'github:1:0' })).toMatchObject({ result: 'done' })
@@ -142,4 +157,28 @@ test('what a dead promote left is told by reconcile', async () => {
       step: 'save its unsaved work, and delete it',
     })),
   )
+})
+
+describe('an attempt that an earlier promote dismissed', () => {
+  const earlier = actions.promote('DROP-1', 1)
+  beforeEach(async () => {
+    await it.dieAt('promote', earlier, 'github:2:0')
+    expect(it.context.registry.environment('DROP-1~2')).toMatchObject({ dismissed: true })
+  })
+
+  test('is kept when somebody promotes it before it is deleted', async () => {
+    expect(await it.do(promote)).toMatchObject({ result: 'done', environment: { vmId: chosen } })
+    expect(it.context.registry.environment('DROP-1')).not.toHaveProperty('dismissed')
+    await reconcile(it.context, { dryRun: false, signal })
+    await expectPromoted()
+  })
+
+  test('is kept when somebody goes on with it, and the others go', async () => {
+    expect(await it.do(actions.checkpoint('DROP-1~2', 'mine'))).toMatchObject({ result: 'done' })
+    expect(await it.do(earlier, { actionId: 'github:2:0' })).toMatchObject({
+      summary: 'DROP-1~1 is now the machine of DROP-1. Deleted: DROP-1~3, DROP-1~4',
+    })
+    await reconcile(it.context, { dryRun: false, signal })
+    expect(keys()).toEqual(['DROP-1', 'DROP-1~2'])
+  })
 })

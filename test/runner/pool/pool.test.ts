@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Provider } from '../../../providers/provider.ts'
 import { hostPage, hostStatus } from '../../../src/cli/status/host.ts'
 import { fail } from '../../../src/errors.ts'
+import { withRoomLock } from '../../../src/registry/lock.ts'
 import { guestHash } from '../../../src/runner/link/guest-files.ts'
 import { poolStandings, readyText } from '../../../src/runner/pool/standing.ts'
 import { findAll, reconcile } from '../../../src/runner/reconciler/reconcile.ts'
@@ -440,16 +441,92 @@ describe('room', () => {
     await clean()
   })
 
+  test('they give way to a fork, too', async () => {
+    await it.do(actions.create(T))
+    wrap(provider => ({ ...provider, ...host(18) }))
+    setPools(it.context, poolOf({ ready: 2, image: 'other' }))
+    await filler.fill()
+    const [oldest, newer] = machines()
+    expect(await it.do(actions.fork(T, 2))).toMatchObject({ result: 'done' })
+    expect(await listed(oldest?.vmId ?? '')).toBeUndefined()
+    expect(machines()).toMatchObject([{ vmId: newer?.vmId, state: 'ready' }])
+  })
+
+  test('while one leaves, it has its room, and nobody else waits for it', async () => {
+    const deleting = Promise.withResolvers<void>()
+    const begun = Promise.withResolvers<void>()
+    wrap(provider => ({
+      ...provider,
+      ...host(9),
+      deleteVm: async id => {
+        begun.resolve()
+        await deleting.promise
+        await provider.deleteVm(id)
+      },
+    }))
+    setPools(it.context, poolOf({ ready: 2, image: 'other' }))
+    await filler.fill()
+    const creating = it.do(actions.create(T))
+    await begun.promise
+    expect(states().toSorted()).toEqual(['leaving', 'ready'])
+    expect((await freeMiB(false)).held).toMatchObject({ ready: 2 })
+    await withRoomLock(it.home, AbortSignal.timeout(10_000), async () => {})
+    deleting.resolve()
+    expect(await creating).toMatchObject({ result: 'done' })
+    expect(states()).toEqual(['ready'])
+  })
+
+  test('a create waits for room while one that gives way cannot be deleted', async () => {
+    wrap(provider => ({
+      ...provider,
+      ...host(5),
+      deleteVm: id => (id.startsWith('as-pool-') ? Promise.reject(fail('busy', 'locked')) : provider.deleteVm(id)),
+    }))
+    setPools(it.context, poolOf({ image: 'other' }))
+    await filler.fill()
+    const outcome = {
+      result: 'failed',
+      failure: {
+        kind: 'capacity',
+        message: `creating ${T}: a ready machine gives way to it, and is not gone yet: locked`,
+        needs: { memoryMiB: 4096 },
+      },
+    }
+    expect(await it.do(actions.create(T))).toMatchObject(outcome)
+    // Still so: it has its memory until it is gone.
+    expect(await it.do(actions.create(T))).toMatchObject(outcome)
+    expect(it.context.registry.environments()).toEqual([])
+  })
+
+  test('one that is given up begins no further step', async () => {
+    const cancelling = new AbortController()
+    const steps: string[] = []
+    wrap(provider => ({
+      ...provider,
+      createVm: async (...values) => {
+        cancelling.abort()
+        return provider.createVm(...values)
+      },
+      startVm: async id => {
+        steps.push('start')
+        await provider.startVm(id)
+      },
+    }))
+    setPools(it.context, poolOf())
+    expect(await filler.round({ signal: cancelling.signal })).toBe(false)
+    expect([steps, machines(), it.machines()]).toEqual([[], [], []])
+  })
+
   test('one that is being made gives way, too', async () => {
     wrap(provider => ({ ...provider, ...host(5) }))
     setPools(it.context, poolOf())
     const begun = Promise.withResolvers<string>()
     const cancelling = new AbortController()
-    let isCreated = false
+    const suspending = Promise.withResolvers<void>()
     wrap(provider => ({
       ...provider,
       suspend: async id => {
-        isCreated = true
+        suspending.resolve()
         // Until it is given up.
         if (!cancelling.signal.aborted) await once(cancelling.signal, 'abort')
         await provider.suspend?.(id)
@@ -457,6 +534,7 @@ describe('room', () => {
     }))
     const filling = filler.round({ signal: cancelling.signal, onBegun: begun.resolve })
     const vmId = await begun.promise
+    await suspending.promise
     const creating = it.do({ ...actions.create(T), machine: { memoryMiB: 4096 } } as Action, {
       onPhase: phase => {
         if (phase.startsWith('room:')) setTimeout(() => cancelling.abort(), 0)
@@ -464,7 +542,6 @@ describe('room', () => {
     })
     expect(await creating).toMatchObject({ result: 'done' })
     expect(await filling).toBe(false)
-    expect(isCreated).toBe(true)
     expect(await listed(vmId)).toBeUndefined()
     expect(machines()).toEqual([])
   })

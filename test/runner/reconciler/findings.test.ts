@@ -163,3 +163,12 @@ test('observed states', () => {
   ]
   expect(machines.map(machine => observedIn({ status: 'running' }, machine))).toEqual(expected)
 })
+
+test('only an attempt is dismissed, never the machine of a ticket', () => {
+  const dismissed = { dismissed: true } as const
+  const running = vm({ status: 'running' })
+  const ofTicket = viewOf(rowOf('running', 'running', dismissed), { vm: running })
+  const ofAttempt = viewOf(rowOf('running', 'running', { ...dismissed, ticket: 'DROP-1~2' }), { vm: running })
+  expect(does(ofTicket)).toEqual([])
+  expect(does(ofAttempt)).toEqual(['dismiss'])
+})

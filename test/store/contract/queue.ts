@@ -170,6 +170,28 @@ export const queueContract = (open: Open) => {
   })
 
   describe('which runner takes an action', () => {
+    test.for([
+      ['was deleted', true],
+      ['was never known', false],
+    ] as const)(
+      'a promote goes to the runner of its attempt when the machine of the ticket %s',
+      async ([, wasKnown]) => {
+        const { store, add, claim } = await openStage(open)
+        const attempt = environmentOf('DROP-1~2')
+        await store.runners.heartbeat(heartbeatOf(wasKnown ? [environmentOf('DROP-1'), attempt] : [attempt]))
+        for (let n = 0; n < 2; n += 1) await store.runners.heartbeat(heartbeatOf([attempt]))
+        expect(await store.queue.pinnedTo('DROP-1')).toBeNull()
+        await add(queued('1', 'promote', 'DROP-1', { attempt: 2 }), queued('2', 'delete'))
+        expect(await store.queue.claim('runner-2', offer)).toBeNull()
+        const promote = await claim('runner-1')
+        expect(promote).toMatchObject({ id: '1' })
+        await store.queue.complete(promote.id, promote.token, done(environmentOf('DROP-1')), [])
+        expect(await store.runners.environment('DROP-1')).toMatchObject({ goneAt: null })
+        expect(await store.queue.claim('runner-2', offer)).toBeNull()
+        expect(await claim('runner-1')).toMatchObject({ id: '2' })
+      },
+    )
+
     test('a create pins its ticket: what follows goes to that runner alone', async () => {
       const { store, add, claim } = await openStage(open)
       await add(create('1', 'DROP-1'), queued('2'))

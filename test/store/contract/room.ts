@@ -139,6 +139,33 @@ export const roomContract = (open: Open) => {
       expect(await store.queue.beyondLimit('3')).toBeNull()
     })
 
+    test('attempts count, those that a fork is making too; a fork beyond the limit is not given out', async () => {
+      const { store, add, claim } = await limited(4)
+      const fork = (id: string, ticket: string, count: number) =>
+        queued(id, 'fork', ticket, { from: null, count, by: ada })
+      await store.runners.heartbeat(heartbeatOf([ofAda('DROP-1'), ofAda('DROP-1~1')]))
+      await add(fork('2', 'DROP-1', 3))
+      expect(await store.queue.claim('runner-1', withFree(8192))).toBeNull()
+      expect(await store.queue.beyondLimit('2')).toEqual(['DROP-1', 'DROP-1~1'])
+      await store.queue.cancel('2')
+      await add(fork('3', 'DROP-1', 2), create('4', 'DROP-2', { by: ada }))
+      const forking = await claim()
+      expect(forking).toMatchObject({ id: '3' })
+      expect(await store.queue.beyondLimit('4')).toEqual(['DROP-1', 'DROP-1~1'])
+      const made = [ofAda('DROP-1~2'), ofAda('DROP-1~3')]
+      await store.runners.heartbeat(heartbeatOf([ofAda('DROP-1'), ofAda('DROP-1~1'), ...made]))
+      await store.queue.complete(forking.id, forking.token, done(ofAda('DROP-1')), [])
+      expect(await store.queue.beyondLimit('4')).toEqual(['DROP-1', 'DROP-1~1', 'DROP-1~2', 'DROP-1~3'])
+    })
+
+    test('an attempt is its ticket’s assignee’s', async () => {
+      const { store, add, effects } = await limited(2)
+      await effects({ kind: 'ticket-decided', ticket: 'DROP-1', state: { category: 'indeterminate', assignee: 'ada' } })
+      await store.runners.heartbeat(heartbeatOf([environmentOf('DROP-1'), environmentOf('DROP-1~1')]))
+      await add(create('2', 'DROP-2', { by: ada }))
+      expect(await store.queue.beyondLimit('2')).toEqual(['DROP-1', 'DROP-1~1'])
+    })
+
     test('without a limit, nobody waits', async () => {
       const { store, add, claim } = await limited(null)
       await store.runners.heartbeat(heartbeatOf([ofAda('DROP-1')]))
