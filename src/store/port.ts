@@ -529,8 +529,8 @@ type Runners = {
   environment(ticket: EnvironmentKey): Promise<KnownEnvironment | null>
   /** The ticket's attempts that are there, in order. */
   attempts(ticket: Ticket): Promise<Environment[]>
-  /** Tickets that have a machine. */
-  withMachine(): Promise<Ticket[]>
+  /** The keys of environments that are there: of tickets, and of attempts. */
+  withMachine(): Promise<EnvironmentKey[]>
   /**
    * A runner that is gone for good: its machines count as gone, its tickets and creates are free, its other actions end as failed,
    * its token and its id stop working, and a comment on each ticket says so. `nameOrId`: the name of its token, or its id. Returns what it
