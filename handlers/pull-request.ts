@@ -99,12 +99,12 @@ const whenEnded = (
   const machines = machinesOf(ticket, environment, isAttempt ? [] : attempts)
   if (machines.length === 0) return ignored(`${ticket} has no machine`)
   const [other] = others
-  if (other !== undefined && !(isAttempt && state === 'closed'))
+  if (other !== undefined && !isAttempt)
     return ignored(`${ticket} has another open pull request, ${other.repo}#${other.number}`)
   if (laterRequest !== null) return overridden(laterRequest)
   if (ticketRestarted) return ignored(`${ticket} was moved in progress after that`)
   const ending = rules[state]
-  if (isAttempt && state === 'merged') return mergedAttempt(event, base, rules)
+  if (isAttempt && state === 'merged') return mergedAttempt(event, base, rules, other !== undefined)
   if (ending === 'stop') return stopAll(base, machines)
   if (ending === 'nothing') return ignored(`the pull request is ${state}; the rules require no action`)
   const { graceMinutes: minutes } = rules
@@ -119,15 +119,19 @@ const whenEnded = (
     : deleteAll(base, machines)
 }
 
-/** The attempt becomes the machine of its ticket first, and then what the rules say of a merge happens to that. */
+/**
+ * The attempt becomes the machine of its ticket first, and then what the rules say of a merge happens to that; not while another
+ * pull request of the ticket is open (`isGoingOn`).
+ */
 const mergedAttempt = (
   event: PullRequestEvent,
   base: ActionBase,
   { merged, graceMinutes: minutes }: Rules,
+  isGoingOn: boolean,
 ): Decision => {
   const [ticket, attempt] = [ticketOf(base.ticket), attemptOf(base.ticket) ?? 0]
   const promoted: Action = { kind: 'promote', ...base, ticket, attempt }
-  if (merged === 'nothing') return act([promoted])
+  if (merged === 'nothing' || isGoingOn) return act([promoted])
   if (merged === 'stop') return act([promoted, { kind: 'stop', ...base, ticket }])
   return minutes > 0 && event.change !== 'grace over'
     ? {

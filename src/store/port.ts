@@ -222,6 +222,14 @@ export type JiraNote =
   | { kind: 'ready'; environment: Environment; host: string | null; without?: readonly string[] }
   | { kind: 'failed'; action: Action; failure: Failure }
   | { kind: 'deleted'; action: Extract<Action, { kind: 'delete' }>; rescued: string | null }
+  /** `summary`: its runner's. `open`: the pull requests that the machine stays for, `acme/shop#13`. */
+  | {
+      kind: 'promoted'
+      action: Extract<Action, { kind: 'promote' }>
+      summary: string
+      open: readonly string[]
+      rescued: string | null
+    }
   /** Written by an earlier version. */
   | { kind: 'rescued'; ticket: Ticket; rescued: string }
   /** The issue `from` got the key of this ticket, and its machine did not come along (see MoveNote in handlers/handler.ts). */

@@ -41,10 +41,11 @@ describe('the pull request of an attempt', () => {
       decide({ state: 'merged' }, {}, { ...rules, graceMinutes: 5 }),
       'later: DROP-1~2 will be promoted, and DROP-1 deleted, in 5 minutes, unless somebody starts it',
     ],
+    ['it stays while another one of the ticket is open', decide({ state: 'merged' }, { others }), 'promote DROP-1'],
     [
-      'not while another one of the ticket is open',
-      decide({ state: 'merged' }, { others }),
-      'ignored: DROP-1~2 has another open pull request, acme/shop#2',
+      'it is promoted at once then',
+      decide({ state: 'merged' }, { others }, { ...rules, graceMinutes: 5 }),
+      'promote DROP-1',
     ],
     ['a close stops the attempt alone', decide({ state: 'closed' }, { others }), 'stop DROP-1~2'],
     [

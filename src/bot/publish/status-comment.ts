@@ -22,6 +22,7 @@ import {
   rendered,
   requestedBy,
   runnersHost,
+  staysLine,
   type TimeTexts,
   unsavedWorkLine,
 } from './words.ts'
@@ -37,6 +38,8 @@ export type StatusView = {
   history: readonly Request[]
   /** When a merge's delete is due, epoch ms; null when none is scheduled. */
   deleteAt: number | null
+  /** The open pull requests that the machine stays for after the merge of another one, `acme/shop#13`. */
+  openAfterMerge: readonly string[]
   /** Its oldest action, when that has waited for a runner for a while. */
   waiting: WaitingView | null
   links: Links
@@ -46,12 +49,15 @@ export type StatusView = {
   fileProblems: readonly string[]
 }
 
-const resultLine = ({ ended, reason, verdict }: Request): Line => {
+const resultLine = ({ action, ended, reason, verdict }: Request): Line => {
   if (verdict === 'refused') return line`refused: ${reason ?? ''}`
   const outcome = ended?.outcome ?? null
   if (outcome === null) return own('in progress')
   if (outcome.result === 'failed') return line`failed: ${code(outcome.failure.message)}`
-  return outcome.result === 'done' ? line`done in ${own(duration(outcome.seconds))}` : own('nothing to do')
+  if (outcome.result === 'skipped') return own('nothing to do')
+  // It says what became of the others.
+  const what = action?.kind === 'promote' ? line`: ${outcome.summary}` : []
+  return line`done in ${own(duration(outcome.seconds))}${what}`
 }
 const historyLine = (request: Request): Line => {
   const { action, what, at, by, ended } = request
@@ -132,7 +138,8 @@ const rows = ({ ticket, known: { environment }, runner, links }: StatusView, tim
 }
 
 const existing = (view: StatusView, times: TimeTexts): Block[] => {
-  const { ticket, known, attempts, runner, history, deleteAt, waiting, links, skippedMoves, fileProblems } = view
+  const { ticket, known, attempts, runner, history, deleteAt, openAfterMerge } = view
+  const { waiting, links, skippedMoves, fileProblems } = view
   const { environment } = known
   const away: Block[] =
     runner === null || runner.connected
@@ -156,6 +163,9 @@ const existing = (view: StatusView, times: TimeTexts): Block[] => {
     ...attemptBlocks(attempts),
     ...waitingBlocks(waiting),
     ...graceBlocks(deleteAt),
+    ...(openAfterMerge.length === 0
+      ? []
+      : [{ line: line`A pull request of ${own(ticket)} is merged.${staysLine(openAfterMerge)}` }]),
     ...skippedMoves.map(reason => ({ line: line`The ticket was not moved in Jira: ${reason}.` })),
     ...checkpointBlocks(environment, times, links),
     ...historyBlocks(history),

@@ -2,6 +2,7 @@
 import type { Ticket } from '../../domain.ts'
 import type { CommentRef } from '../../schema/action.ts'
 import { type ActionRow, HISTORY_LENGTH, type KnownRunner, type Request, type Store } from '../../store/port.ts'
+import { openAfterMerge } from '../open-after-merge.ts'
 import { movesOf } from '../own-moves.ts'
 import { type ReplyView, replyTo } from './reply.ts'
 import { statusComment } from './status-comment.ts'
@@ -74,6 +75,7 @@ export const statusOfTicket = async (
     runner: runners.find(({ id }) => id === known.runnerId) ?? null,
     history: await store.requests.history(ticket, HISTORY_LENGTH),
     deleteAt: await store.inbox.scheduledAt(ticket),
+    openAfterMerge: await openAfterMerge(store, ticket),
     waiting: waitingId === undefined ? null : await waitOf(views, waitingId),
     links: await linksOf(views, ticket),
     skippedMoves: (await movesOf(views, ticket)).flatMap(move => ('skipped' in move ? move.skipped : [])),

@@ -63,6 +63,12 @@ const byteSize = (bytes: number): string => {
 export const commandOf = (action: Action): string => {
   if (action.kind === 'status') return action.about ?? 'status'
   if (action.kind === 'agent') return `agent ${action.what}`
+  if (action.kind === 'promote') return `promote ${action.attempt}`
+  if (action.kind === 'fork')
+    return [
+      ...['fork', ...(action.count === 1 ? [] : [action.count])],
+      ...(action.from === null ? [] : ['from', action.from]),
+    ].join(' ')
   if (action.kind === 'delete') return action.force ? 'delete --force' : 'delete'
   return 'name' in action && action.name !== null ? `${action.kind} ${action.name}` : action.kind
 }
@@ -215,9 +221,15 @@ export const graceBlocks = (scheduledAt: number | null): Block[] =>
         },
       ]
 
+/** Why a machine outlives a merge. `open`: names of pull requests; empty: nothing. */
+export const staysLine = (open: readonly string[]): Line =>
+  open.length === 0 ? [] : line` It stays: ${open.join(', ')} ${own(open.length === 1 ? 'is' : 'are')} open.`
+
 /** How to restore the work that a delete saved. */
 export const RESTORE_RESCUED =
   '`agent-swarm rescued list` there shows it, and `agent-swarm rescued restore` brings it back.'
+/** The same after a summary, which does not say where. */
+export const RESCUED_THERE = `Rescued work is on the runner's host. ${RESTORE_RESCUED}`
 
 // ── Checkpoints ──
 

@@ -1,5 +1,6 @@
 /** What happens to the attempts of a ticket when something happens to the ticket, and to the pull request of one. */
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { openAfterMerge } from '../../../src/bot/open-after-merge.ts'
 import { type Desk, openDesk, tickets } from '../desk.ts'
 
 let desk: Desk
@@ -23,7 +24,9 @@ const states = async (...keys: string[]) => (await Promise.all(keys.map(desk.sta
 
 test('To Do stops them, but not one that a person started since', async () => {
   await desk.jira.move(ticket, 'To Do')
-  const at = new Date(Date.now() + 5_000).toISOString()
+  const moved = Date.now()
+  await vi.waitUntil(() => Date.now() > moved, { interval: 1 })
+  const at = new Date().toISOString()
   await desk.heartbeat([{ id: 1, ticket: two, kind: 'start', by: { via: 'cli', who: 'ada' }, at }])
   await desk.decided()
   expect(await states(one, two)).toEqual(['stop pending'])
@@ -51,9 +54,7 @@ test('the merge of the pull request of a ticket that has no machine deletes them
   await desk.gone(ticket)
   await desk.github.merge(number)
   await desk.decided()
-  expect(await desk.actionsOf(one)).toMatchObject([
-    { kind: 'delete', mergedCommits: expect.arrayContaining([commit]) },
-  ])
+  expect(await desk.actionsOf(one)).toMatchObject([{ kind: 'delete', mergedCommits: expect.arrayContaining([commit]) }])
   expect(await states(two)).toEqual(['delete pending'])
 })
 
@@ -68,6 +69,17 @@ test('the close of an attempt stops it alone, and reopening it starts it', async
   await desk.decided()
   expect(await states(ticket, two)).toEqual([])
   expect(await states(one)).toEqual(['checkpoint pending', 'stop pending', 'start pending'])
+})
+
+test('the merge of an attempt promotes it, also while the pull request of another one is open', async () => {
+  for (const branch of [`${ticket}-work-attempt-1`, `${ticket}-work-attempt-2`]) await desk.github.push(branch)
+  const merged = await desk.github.open(`${ticket}-work-attempt-1`, 'one')
+  const open = await desk.github.open(`${ticket}-work-attempt-2`, 'two')
+  await desk.decided()
+  await desk.github.merge(merged)
+  await desk.decided()
+  expect(await desk.actionsOf(ticket)).toMatchObject([{ kind: 'promote', attempt: 1 }])
+  expect(await openAfterMerge(desk.store, ticket)).toEqual([`acme/shop#${open}`])
 })
 
 test('a missed move is found for those of a ticket that has no machine', async () => {

@@ -441,7 +441,7 @@ test.for(actionKinds)('%s: done and failed are told on GitHub and in Jira', kind
   const shown = markdownOf(
     statusComment({
       ...{ ticket: 'DROP-1', known: known(), runner: runner(), history: [{ ...request, action }, success.request] },
-      ...{ deleteAt: null, waiting: null, attempts: [], links, skippedMoves: [], fileProblems: [] },
+      ...{ deleteAt: null, openAfterMerge: [], waiting: null, attempts: [], links, skippedMoves: [], fileProblems: [] },
     }),
   )
   expect(shown).toContain(`failed: \`the cause of ${kind}\``)

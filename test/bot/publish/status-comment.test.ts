@@ -12,6 +12,7 @@ const view = (more: Partial<StatusView> = {}): StatusView => ({
   runner: runner(),
   history: [],
   deleteAt: null,
+  openAfterMerge: [],
   waiting: null,
   attempts: [],
   links: noLinks,
@@ -56,6 +57,19 @@ const failed = (message: string): Outcome => ({
   result: 'failed',
   failure: { kind: 'capacity', message, remedy: null },
   environment: null,
+})
+
+test('what a promote did, and for which pull request the machine stays', () => {
+  const summary = 'DROP-1~2 is now the machine of DROP-1. Deleted: DROP-1~1, DROP-1~3'
+  const action: Action = { kind: 'promote', attempt: 2, ...common }
+  const text = statusOf({
+    history: [request('09:45:11', action, done({ summary }))],
+    openAfterMerge: ['acme/shop#13'],
+  })
+  expect(text).toContain('A pull request of DROP-1 is merged. It stays: acme/shop\\#\u200b13 is open.')
+  expect(text).toContain(
+    '2026-11-24 09:45:11 UTC: `promote 2`, requested by `octocat` on GitHub: done in 3.2 s: DROP-1\\~2 is now the machine of DROP-1. Deleted: DROP-1\\~1, DROP-1\\~3',
+  )
 })
 
 const SSH =
