@@ -108,7 +108,7 @@ const promoteLocked = async (
 export const promote: ActionRunner<'promote'> = (operation, action) => {
   const { context, caller } = operation
   // The key that the former machine gets. The executor holds the locks of the others.
-  const key = context.registry.newAttempts(action.ticket, 1)
+  const key = [context.registry.freeAttempt(action.ticket)]
   return withLocks(context.home, key, { signal: caller.signal, onWait: () => {} }, () =>
     promoteLocked(operation, action),
   )
