@@ -401,7 +401,7 @@ export type NoMachine = { tell: WhyNoMachine | null }
 /** What is done on GitHub or in Jira besides the answers to commands. Each is done once. */
 export type Announcement =
   /** One comment on how the run ended. */
-  | { kind: 'agent-ended'; ticket: Ticket; run: AgentReport }
+  | { kind: 'agent-ended'; ticket: EnvironmentKey; run: AgentReport }
   | { kind: 'open-pull-request'; ticket: Ticket; repo: string; branch: string; draft: boolean; byAgent: boolean }
   /** Moves the ticket in Jira. `status`: the name of the status, or true: whichever fits. */
   | { kind: 'move-ticket'; ticket: Ticket; pullRequest: PullRequestRef; to: 'review' | 'done'; status: string | true }

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { Facts, PullRequestNow, StatusCategory } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
 import { readCommand } from '../../handlers/slash-commands.ts'
+import type { AgentReport } from '../../src/schema/environment.ts'
 import {
   environment,
   pullRequestEvent,
@@ -66,6 +67,13 @@ test('a merge of the ticket’s own pull request deletes its attempts, too', () 
   expect(summarize(handlers['pull-request'](pullRequestEvent('closed'), facts, rules))).toBe(
     'delete DROP-1, delete DROP-1~1, delete DROP-1~2',
   )
+})
+
+test('the end of an agent in an attempt names the attempt', () => {
+  const run = { run: 'r1' } as AgentReport
+  expect(handlers['agent-ended']({ kind: 'agent-ended', ticket: 'DROP-1~2', run }, {}, rules)).toMatchObject({
+    announcements: [{ kind: 'agent-ended', ticket: 'DROP-1~2' }],
+  })
 })
 
 describe('the attempts of a ticket end with it', () => {

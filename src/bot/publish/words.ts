@@ -1,7 +1,7 @@
 /** Phrases that status comments, replies and Jira notes share. Pure. */
 import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
-import type { Ticket } from '../../domain.ts'
+import { type Ticket, ticketOf } from '../../domain.ts'
 import type { Action, Requester } from '../../schema/action.ts'
 import type { Checkpoint, Environment, IdleReport, Interruption, UnsavedWork } from '../../schema/environment.ts'
 import { type Block, code, type Line, line, link, own } from './text.ts'
@@ -132,7 +132,7 @@ export const linksTo = (
   { webUrl, jiraUrl }: { webUrl: string; jiraUrl: string | null },
   repo: string | null,
 ): Links => ({
-  ticket: ticket => (jiraUrl === null ? null : new URL(`/browse/${ticket}`, jiraUrl).href),
+  ticket: ticket => (jiraUrl === null ? null : new URL(`/browse/${ticketOf(ticket)}`, jiraUrl).href),
   commit: commit => (repo === null ? null : new URL(`/${repo}/commit/${commit}`, webUrl).href),
 })
 
