@@ -1,5 +1,5 @@
 /** The status comment on each pull request of a ticket. Pure. */
-import type { Ticket } from '../../domain.ts'
+import { attemptOf, type Ticket } from '../../domain.ts'
 import type { Environment, IdleReport, Interruption } from '../../schema/environment.ts'
 import type { KnownEnvironment, KnownRunner, Request } from '../../store/port.ts'
 import { agentLine, projectLine } from './agent-words.ts'
@@ -30,8 +30,10 @@ import {
 export type StatusView = {
   ticket: Ticket
   known: KnownEnvironment
-  /** Machines that were forked for the ticket. */
-  attempts: readonly Pick<Environment, 'ticket' | 'status' | 'vmId' | 'project'>[]
+  /** Machines that were forked for the ticket. `isHere`: the comment stands on the pull request of its branch. */
+  attempts: readonly (Pick<Environment, 'ticket' | 'status' | 'vmId' | 'project' | 'observedAt'> & {
+    isHere: boolean
+  })[]
   /** The runner that has it; null when it is unknown. */
   runner: Pick<KnownRunner, 'host' | 'seenAt' | 'connected'> | null
   /** The last requests that were done, failed or refused; newest first. */
@@ -94,14 +96,23 @@ const idleLine = (ticket: Ticket, idle: IdleReport): Line =>
     : line`asleep${own(idle.at === null ? '' : ` since ${moment(idle.at)}`)}: ${idleSleep(idle.state)}`
 
 type Row = [name: string, value: Line]
-const attemptLine = ({ ticket, status, vmId, project }: StatusView['attempts'][number]): Line => {
+const attemptLine = ({ ticket, status, vmId, project, isHere }: StatusView['attempts'][number]): Line => {
   const branch = project?.branch == null ? [] : line`, branch ${code(project.branch)}`
-  return line`${own(ticket)}: ${own(status)}, machine ${code(vmId)}${branch}`
+  return line`${own(ticket)}: ${own(status)}, machine ${code(vmId)}${branch}${own(isHere ? ' (this pull request)' : '')}`
 }
-const attemptBlocks = (attempts: StatusView['attempts']): Block[] =>
-  attempts.length === 0
-    ? []
-    : [{ line: own('Attempts (`/swarm promote` keeps one):') }, { list: attempts.map(attemptLine) }]
+/** They are as old as the one that was observed longest ago. */
+const attemptBlocks = (attempts: StatusView['attempts'], { at }: TimeTexts): Block[] => {
+  const example = attempts.find(({ isHere }) => isHere) ?? attempts[0]
+  if (example === undefined) return []
+  const oldest = attempts.map(({ observedAt }) => observedAt).reduce((one, other) => (one < other ? one : other))
+  const command = code(`/swarm promote ${attemptOf(example.ticket)}`)
+  return [
+    {
+      line: line`Attempts as of ${own(at(oldest))} (${command} makes ${own(example.ticket)} the machine of the ticket and deletes the others):`,
+    },
+    { list: attempts.map(attemptLine) },
+  ]
+}
 
 const rows = ({ ticket, known: { environment }, runner, links }: StatusView, times: TimeTexts): Row[] => {
   const { at } = times
@@ -160,7 +171,7 @@ const existing = (view: StatusView, times: TimeTexts): Block[] => {
     { heading: own(`${ticket}: ${environment.status}`) },
     { table: [[[], []], ...rows(view, times).map(([name, value]) => [own(name), value])] },
     ...away,
-    ...attemptBlocks(attempts),
+    ...attemptBlocks(attempts, times),
     ...waitingBlocks(waiting),
     ...graceBlocks(deleteAt),
     ...(openAfterMerge.length === 0
@@ -183,6 +194,7 @@ const gone = (
   { ticket, runner, history, waiting, attempts, known: { runnerForgotten } }: StatusView,
   { vmId, provider }: Environment,
   goneAt: number,
+  times: TimeTexts,
 ): Block[] => [
   { heading: own(`${ticket}: ${runnerForgotten ? 'out of reach' : 'deleted'}`) },
   {
@@ -190,7 +202,7 @@ const gone = (
       ? line`The machine ${code(vmId)} (${own(providerName(provider))}) is out of reach as of ${own(moment(goneAt))}: an operator forgot its runner, which is gone for good. ${code('/swarm create')} makes a new one.`
       : line`The machine ${code(vmId)} (${own(providerName(provider))}), its disk and its checkpoints no longer exist as of ${own(moment(goneAt))}.`,
   },
-  ...attemptBlocks(attempts),
+  ...attemptBlocks(attempts, times),
   ...rescuedBlocks(history, runner?.host ?? null),
   ...waitingBlocks(waiting),
   ...historyBlocks(history),
@@ -198,7 +210,7 @@ const gone = (
 
 export const statusComment = (view: StatusView): Rendered => {
   const { environment, goneAt } = view.known
-  return rendered(times => (goneAt === null ? existing(view, times) : gone(view, environment, goneAt)))
+  return rendered(times => (goneAt === null ? existing(view, times) : gone(view, environment, goneAt, times)))
 }
 
 /** What remains of the status comment on a pull request that is not about the ticket any more. */

@@ -29,13 +29,17 @@ test('the attempts of the ticket stand beside it', () => {
     problem: null,
   }
   const attempts = [
-    { ...environment(), ticket: 'DROP-1~1', vmId: 'as-drop-1-1-00000001', status: 'stopped' as const },
-    { ...environment(), ticket: 'DROP-1~2', vmId: 'as-drop-1-2-00000002', project },
+    { ...environment(), ticket: 'DROP-1~1', vmId: 'as-drop-1-1-00000001', status: 'stopped' as const, isHere: false },
+    { ...environment(), ticket: 'DROP-1~2', vmId: 'as-drop-1-2-00000002', project, isHere: true },
   ]
   const text = statusOf({ attempts })
-  expect(text).toContain('Attempts (`/swarm promote` keeps one):')
+  expect(text).toContain(
+    'Attempts as of 2026-11-24 09:45:10 UTC (`/swarm promote 2` makes DROP-1~2 the machine of the ticket and deletes the others):',
+  )
   expect(text).toContain('DROP-1~1: stopped, machine `as-drop-1-1-00000001`')
-  expect(text).toContain('DROP-1~2: running, machine `as-drop-1-2-00000002`, branch `DROP-1-x-attempt-2`')
+  expect(text).toContain(
+    'DROP-1~2: running, machine `as-drop-1-2-00000002`, branch `DROP-1-x-attempt-2` (this pull request)',
+  )
 })
 
 const common = { ticket: 'DROP-1', by: dev, replyTo: null }
