@@ -180,6 +180,9 @@ const summaryOf = ({ provider, row }: Target, from: string | null, keys: readonl
   return `Forked ${row.ticket}${from === null ? '' : `, as it was at ${from},`} into ${attempts}${boots}`
 }
 
+const withBranches = ({ registry }: RunnerContext, keys: readonly EnvironmentKey[]) =>
+  keys.map(ticket => ({ ticket, branch: registry.project(ticket)?.branch ?? null }))
+
 const makeAttempts = async (target: Target, action: Fork, keys: readonly EnvironmentKey[]): Promise<Result> => {
   const { context, caller, provider, row } = target
   const fork = requireForks(provider)
@@ -200,7 +203,10 @@ const makeAttempts = async (target: Target, action: Fork, keys: readonly Environ
     await throwIfCancelled(target)
     await handOut(target, ready)
     const notes = ready.flatMap(each => each.notes)
-    return { summary: [summaryOf(target, action.from, keys), ...notes].join('. ') }
+    return {
+      summary: [summaryOf(target, action.from, keys), ...notes].join('. '),
+      attempts: withBranches(context, keys),
+    }
   } catch (error) {
     await undo(target, attempts, error)
     throw error
@@ -209,13 +215,14 @@ const makeAttempts = async (target: Target, action: Fork, keys: readonly Environ
 
 export const fork: ActionRunner<'fork'> = async (operation, action) => {
   const { context, caller, id } = operation
-  const { ticket, from, count } = action
+  const { ticket, from } = action
   const target = await targetOf(operation, ticket)
   requireForks(target.provider)
   const earlier = earlierTries(operation).at(-1)?.detail
   if (earlier?.reached === 'forked') {
     context.registry.setDetail(id, earlier)
-    return { summary: summaryOf(target, from, earlier.attempts ?? []) }
+    const made = earlier.attempts ?? []
+    return { summary: summaryOf(target, from, made), attempts: withBranches(context, made) }
   }
   const names = await syncCheckpoints(target)
   if (from !== null && !names.includes(from)) throw noSuchCheckpoint(ticket, from, names)

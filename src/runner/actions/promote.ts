@@ -96,11 +96,13 @@ const promoteLocked = async (
   for (const key of others) dismissed.push(await dismiss(operation, key))
   const deleted = dismissed.flatMap(each => each.deleted ?? [])
   const rescued = dismissed.flatMap(each => each.rescued ?? []).join('; ')
+  const isStopped = operation.context.registry.environment(ticket)?.status === 'stopped'
   const summary = [
     `${attemptKey(ticket, attempt)} is now the machine of ${ticket}`,
     ...(deleted.length === 0 ? [] : [`Deleted: ${deleted.join(', ')}`]),
     ...dismissed.flatMap(each => each.kept ?? []),
     ...(rescued === '' ? [] : [rescued]),
+    ...(isStopped ? [`It is stopped. Start it: agent-swarm start ${ticket}`] : []),
   ].join('. ')
   return rescued === '' ? { summary } : { summary, rescued }
 }
