@@ -168,6 +168,9 @@ export type SinceCommand = {
   moves: readonly ('new' | 'indeterminate')[]
 }
 
+/** An environment that an event stops or deletes. */
+export type Existing = Pick<Environment, 'ticket' | 'status'>
+
 /** What decides which project a new machine gets, and whether an agent starts in it. */
 export type NewMachine = {
   /**
@@ -200,8 +203,8 @@ export type Facts = {
   'pull-request': {
     /** Of the attempt whose branch it has, while that exists; else of the ticket. */
     environment: Environment | null
-    /** The attempts of the ticket. Absent: none. */
-    attempts?: readonly EnvironmentKey[]
+    /** The attempts of the ticket, but those that a person requested something of after this event. Absent: none. */
+    attempts?: readonly Existing[]
     /** Read again just now; it wins over the event. */
     now: PullRequestNow | null
     /** An earlier event was already decided on this same state of the pull request. */
@@ -258,6 +261,8 @@ export type Facts = {
     environment: Environment | null
     /** After a move, the environment under the old key; null for every other event. */
     previous: Environment | null
+    /** See `pull-request`. After a move, those of the old key. */
+    attempts?: readonly Existing[]
     /**
      * Read again just now; null when the issue is gone. `unreadable`: Jira could not be read, and the event counts (for a create
      * only). `outdated`: Jira could not be read, and the bot knows a newer state of the ticket than the event's.
@@ -396,7 +401,7 @@ export type NoMachine = { tell: WhyNoMachine | null }
 /** What is done on GitHub or in Jira besides the answers to commands. Each is done once. */
 export type Announcement =
   /** One comment on how the run ended. */
-  | { kind: 'agent-ended'; ticket: Ticket; run: AgentReport }
+  | { kind: 'agent-ended'; ticket: EnvironmentKey; run: AgentReport }
   | { kind: 'open-pull-request'; ticket: Ticket; repo: string; branch: string; draft: boolean; byAgent: boolean }
   /** Moves the ticket in Jira. `status`: the name of the status, or true: whichever fits. */
   | { kind: 'move-ticket'; ticket: Ticket; pullRequest: PullRequestRef; to: 'review' | 'done'; status: string | true }
@@ -449,18 +454,31 @@ export const act = (actions: Action[], more: Partial<Omit<ActDecision, 'verdict'
   allow: null,
   ...more,
 })
-/** What the actions of one event have in common. */
 /** What an event is about: the attempt that its branch belongs to, whose environment was found, or else the ticket. */
 export const keyWith = (ticket: Ticket, environment: Pick<Environment, 'ticket'> | null): EnvironmentKey =>
   environment === null ? ticket : withTicket(environment.ticket, ticket)
 
+/** What the actions of one event have in common. */
 export type ActionBase = Pick<Action, 'ticket' | 'by' | 'replyTo'>
-export const stop = (base: ActionBase, environment: Environment | null): Decision => {
-  if (environment === null) return ignored(`${base.ticket} has no machine`)
-  return environment.status === 'stopped'
+/** Everything of a ticket that runs or could run: its own machine, and those of its attempts. By the key that the ticket has now. */
+export const machinesOf = (
+  ticket: Ticket,
+  environment: Existing | null,
+  attempts: readonly Existing[] = [],
+): Existing[] => [
+  ...(environment === null ? [] : [{ ticket, status: environment.status }]),
+  ...attempts.map(attempt => ({ ticket: withTicket(attempt.ticket, ticket), status: attempt.status })),
+]
+export const stopAll = (base: ActionBase, machines: readonly Existing[]): Decision => {
+  if (machines.length === 0) return ignored(`${base.ticket} has no machine`)
+  const running = machines.filter(({ status }) => status !== 'stopped')
+  return running.length === 0
     ? ignored(`${base.ticket} is already stopped`)
-    : act([{ kind: 'stop', ...base }])
+    : act(running.map(({ ticket }) => ({ kind: 'stop', ...base, ticket })))
 }
+/** Each by the rules of unsaved work. */
+export const deleteAll = (base: ActionBase, machines: readonly Existing[]): Decision =>
+  act(machines.map(({ ticket }) => ({ kind: 'delete', force: false, ...base, ticket })))
 type IgnoredDecision = Extract<Decision, { verdict: 'ignored' }>
 export const ignored = (reason: string): IgnoredDecision => ({ verdict: 'ignored', reason })
 /** People win: a person's later request holds until the next transition or command. */

@@ -6,19 +6,21 @@ import {
   type Announcement,
   act,
   type Decision,
+  deleteAll,
   type Facts,
   type Handler,
   ignored,
   keyWith,
+  machinesOf,
   OF_A_BOT,
   overridden,
   type PullRequestEvent,
   type PullRequestNow,
   type Rules,
-  stop,
+  stopAll,
 } from './handler.ts'
 
-/** A pull request that has ended stops or deletes its ticket's machine; the present state counts, not the event's. */
+/** A pull request that has ended stops or deletes its ticket's machine and attempts; the present state counts, not the event's. */
 export const pullRequest: Handler<'pull-request'> = (event, facts, rules) => {
   const { now } = facts
   if (event.fromFork || now?.fromFork === true) return ignored('pull requests from forks have no effect')
@@ -84,7 +86,7 @@ const inMinutes = (minutes: number) => `${minutes} ${minutes === 1 ? 'minute' : 
 
 const whenEnded = (
   event: PullRequestEvent,
-  { environment, stateDecided, others, laterRequest, ticketRestarted, attempts = [] }: Facts['pull-request'],
+  { environment, stateDecided, others, laterRequest, ticketRestarted, attempts }: Facts['pull-request'],
   base: ActionBase,
   rules: Rules,
   state: 'closed' | 'merged',
@@ -92,17 +94,18 @@ const whenEnded = (
   const { ticket } = base
   // Any event may be the first to show the end; the end takes effect once.
   if (!isEnd(event) && stateDecided) return nothingToDo(ticket)
-  if (environment === null) return ignored(`${ticket} has no machine`)
-  const [other] = others
-  // A closed attempt alone stops: the others go on.
+  // The end of an attempt is none of the others.
   const isAttempt = attemptOf(ticket) !== null
-  if (other !== undefined && !(isAttempt && state === 'closed'))
+  const machines = machinesOf(ticket, environment, isAttempt ? [] : attempts)
+  if (machines.length === 0) return ignored(`${ticket} has no machine`)
+  const [other] = others
+  if (other !== undefined && !isAttempt)
     return ignored(`${ticket} has another open pull request, ${other.repo}#${other.number}`)
   if (laterRequest !== null) return overridden(laterRequest)
   if (ticketRestarted) return ignored(`${ticket} was moved in progress after that`)
   const ending = rules[state]
-  if (isAttempt && state === 'merged') return mergedAttempt(event, base, rules)
-  if (ending === 'stop') return stop(base, environment)
+  if (isAttempt && state === 'merged') return mergedAttempt(event, base, rules, other !== undefined)
+  if (ending === 'stop') return stopAll(base, machines)
   if (ending === 'nothing') return ignored(`the pull request is ${state}; the rules require no action`)
   const { graceMinutes: minutes } = rules
   return state === 'merged' && minutes > 0 && event.change !== 'grace over'
@@ -113,18 +116,22 @@ const whenEnded = (
         event: { ...event, change: 'grace over' },
         reason: `${ticket} will be deleted in ${inMinutes(minutes)}, unless somebody starts it`,
       }
-    : act([ticket, ...attempts].map(key => ({ kind: 'delete', force: false, ...base, ticket: key })))
+    : deleteAll(base, machines)
 }
 
-/** The attempt becomes the machine of its ticket first, and then what the rules say of a merge happens to that. */
+/**
+ * The attempt becomes the machine of its ticket first, and then what the rules say of a merge happens to that; not while another
+ * pull request of the ticket is open (`isGoingOn`).
+ */
 const mergedAttempt = (
   event: PullRequestEvent,
   base: ActionBase,
   { merged, graceMinutes: minutes }: Rules,
+  isGoingOn: boolean,
 ): Decision => {
   const [ticket, attempt] = [ticketOf(base.ticket), attemptOf(base.ticket) ?? 0]
   const promoted: Action = { kind: 'promote', ...base, ticket, attempt }
-  if (merged === 'nothing') return act([promoted])
+  if (merged === 'nothing' || isGoingOn) return act([promoted])
   if (merged === 'stop') return act([promoted, { kind: 'stop', ...base, ticket }])
   return minutes > 0 && event.change !== 'grace over'
     ? {

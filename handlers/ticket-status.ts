@@ -1,17 +1,22 @@
-/** A ticket in progress has a running machine; back in the backlog it is stopped; done, it is stopped or deleted. */
+/**
+ * A ticket in progress has a running machine; back in the backlog it is stopped; done, it is stopped or deleted. What stops or
+ * deletes it does the same to its attempts; what starts it starts none of them.
+ */
 import type { Cause } from '../src/schema/action.ts'
 import { isAmong } from './accounts.ts'
 import {
   type ActionBase,
   act,
   type Decision,
+  deleteAll,
   type Facts,
   ignored,
+  machinesOf,
   overridden,
   type Rules,
   type StatusCategory,
   type StatusEvent,
-  stop,
+  stopAll,
   type TicketNow,
   type WhyNoMachine,
 } from './handler.ts'
@@ -70,17 +75,19 @@ const inProgress = (context: Context): Decision => {
   return rules.closed === 'stop' ? act([create, { kind: 'stop', ...base }]) : pullRequestClosed()
 }
 
-const inBacklog = ({ facts, base }: Context): Decision => stop(base, facts.environment)
+const allOf = ({ facts: { environment, attempts }, base }: Context) => machinesOf(base.ticket, environment, attempts)
 
-const done = ({ facts, rules, base }: Context): Decision => {
-  const { environment, now, hadPullRequest } = facts
-  if (environment === null) return ignored(`${base.ticket} has no machine`)
+const inBacklog = (context: Context): Decision => stopAll(context.base, allOf(context))
+
+const done = (context: Context): Decision => {
+  const { facts, rules, base } = context
+  const { now, hadPullRequest } = facts
+  const machines = allOf(context)
+  if (machines.length === 0) return ignored(`${base.ticket} has no machine`)
   const ending = rules.done ?? (hadPullRequest ? 'stop' : 'delete')
   if (ending === 'nothing') return ignored(`${base.ticket} is done; the rules require no action`)
   // A delete needs a state that was read just now.
-  return ending === 'stop' || now === 'unreadable'
-    ? stop(base, environment)
-    : act([{ kind: 'delete', force: false, ...base }])
+  return ending === 'stop' || now === 'unreadable' ? stopAll(base, machines) : deleteAll(base, machines)
 }
 
 const byCategory: Record<StatusCategory, (context: Context) => Decision> = {

@@ -8,35 +8,37 @@ import {
   ignored,
   type MovedEvent,
   type MoveNote,
+  machinesOf,
   overridden,
   type Rules,
+  stopAll,
 } from './handler.ts'
 import { presentState, ticketStatus, withoutMachine } from './ticket-status.ts'
 
-/** Stops the machine of the old key, which keeps that key, and tells the people of the ticket. */
+/** Stops the machines of the old key, which keep that key, and tells the people of the ticket. */
 const leaveBehind = (
   { ticket, from }: MovedEvent,
-  { previous, laterRequest }: Facts['ticket'],
+  { previous, attempts, laterRequest }: Facts['ticket'],
   base: ActionBase,
   reason: MoveNote['reason'],
 ): Decision => {
   if (laterRequest !== null) return overridden(laterRequest)
-  return act(previous?.status === 'stopped' ? [] : [{ kind: 'stop', ...base, ticket: from }], {
-    notes: [{ ticket, from, reason }],
-  })
+  const stopped = stopAll({ ...base, ticket: from }, machinesOf(from, previous, attempts))
+  return act(stopped.verdict === 'act' ? stopped.actions : [], { notes: [{ ticket, from, reason }] })
 }
 
 /**
- * A Jira issue that was moved to another project has a new key. Its environment goes along when that project is served, unless the
- * new key has an environment of its own.
+ * A Jira issue that was moved to another project has a new key. Its environment and its attempts go along when that project is
+ * served, unless both keys have a machine of their own.
  */
 const movedTicket = (event: MovedEvent, facts: Facts['ticket'], rules: Rules): Decision => {
   const { ticket, from } = event
-  const { environment, previous } = facts
+  const { environment, previous, attempts = [] } = facts
+  const isWithout = previous === null && attempts.length === 0
   const base: ActionBase = { ticket, by: { ...event.by, cause: 'key changed' }, replyTo: null }
   const project = projectOf(ticket)
   if (!rules.projects.includes(project))
-    return previous === null
+    return isWithout
       ? ignored(`${project} is not served here, and ${from} has no machine`)
       : leaveBehind(event, facts, base, 'project-not-served')
   if (previous !== null && environment !== null) return leaveBehind(event, facts, base, 'two-machines')
@@ -48,7 +50,7 @@ const movedTicket = (event: MovedEvent, facts: Facts['ticket'], rules: Rules): D
       : null
   return act(
     [
-      ...(previous === null ? [] : [{ kind: 'move', ...base, from } as const]),
+      ...(isWithout ? [] : [{ kind: 'move', ...base, from } as const]),
       ...(follow?.verdict === 'act' ? follow.actions : []),
     ],
     {

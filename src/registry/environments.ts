@@ -75,32 +75,49 @@ const ORDER = `substr(ticket, 1, instr(ticket, '-')), instr(ticket || '~', '~'),
 const ITS_ATTEMPTS = `ticket > ?1 || '~' and ticket < ?1 || '~:'`
 
 /** How an environment gets another key. */
-const renames = ({ all, run, db }: Database) => {
+const renames = ({ all, first, run, db }: Database) => {
   /** The keys of a ticket's attempts, in order. */
   const attempts = (ticket: Ticket): EnvironmentKey[] =>
     all(`select ticket from environment where ${ITS_ATTEMPTS} order by ${ORDER}`, ticket).map(
       row => row.ticket as EnvironmentKey,
     )
+  const noteLast = (ticket: Ticket, number: number): void =>
+    void run(
+      `insert into attempt_number (ticket, last) values (?1, ?2) on conflict (ticket) do update set last = max(last, ?2)`,
+      ...[ticket, number],
+    )
+  /** The attempt has been there: its number is not given again. A fork that was undone has made none. */
+  const noteNumber = (key: EnvironmentKey): void => {
+    const number = attemptOf(key)
+    const made = `select 1 from environment where ticket = ? and status not in ('creating','failed')`
+    if (number !== null && first(made, key) !== undefined) noteLast(ticketOf(key), number)
+  }
+  const lastNumber = (ticket: Ticket): number => {
+    const noted = first('select last from attempt_number where ticket = ?', ticket)?.last
+    return Math.max(Number(noted ?? 0), ...attempts(ticket).map(key => attemptOf(key) ?? 0))
+  }
   /**
-   * Keys of new attempts, with numbers that no attempt of this ticket has had: a branch may be left of it. When these are used up,
-   * free ones.
+   * Keys of new attempts, with numbers that no attempt of this ticket has had: a branch may be left of it. Fewer than `count` when
+   * these are used up.
    */
   const newAttempts = (ticket: Ticket, count: number): EnvironmentKey[] => {
-    const had = all(`select distinct ticket from operation where ${ITS_ATTEMPTS}`, ticket)
-    const numberOf = (key: EnvironmentKey) => attemptOf(key) ?? 0
-    const taken = new Set(attempts(ticket).map(numberOf))
-    const last = Math.max(0, ...taken, ...had.map(row => numberOf(row.ticket as EnvironmentKey)))
-    const numbers = Array.from({ length: MAX_ATTEMPTS }, (_, index) => index + 1)
-    const free = [...numbers.filter(n => n > last), ...numbers.filter(n => n <= last && !taken.has(n))]
-    return free.slice(0, count).map(n => attemptKey(ticket, n))
+    const last = lastNumber(ticket)
+    return Array.from({ length: Math.min(count, MAX_ATTEMPTS - last) }, (_, n) => attemptKey(ticket, last + 1 + n))
+  }
+  /** For a machine that must get a key: a new one, or where these are used up, one that is free. */
+  const freeAttempt = (ticket: Ticket): EnvironmentKey => {
+    const taken = attempts(ticket)
+    const keys = Array.from({ length: MAX_ATTEMPTS }, (_, n) => attemptKey(ticket, n + 1))
+    return newAttempts(ticket, 1)[0] ?? keys.find(key => !taken.includes(key)) ?? attemptKey(ticket, MAX_ATTEMPTS)
   }
   const rename = (from: EnvironmentKey, to: EnvironmentKey, tables: readonly string[]): void => {
+    noteNumber(from)
     // The checkpoints refer to their environment's key until both have the new one.
     db.exec('pragma defer_foreign_keys = on')
     for (const table of tables) run(`update ${table} set ticket = ? where ticket = ?`, to, from)
     run('update environment set attempt_of = ? where attempt_of = ?', to, from)
   }
-  return { attempts, newAttempts, rename }
+  return { attempts, newAttempts, freeAttempt, noteNumber, noteLast, lastNumber, rename }
 }
 
 /** The row of a machine that is going to be made, and its name in the journal. */
@@ -124,7 +141,7 @@ export const insertEnvironment = (
 
 export const environmentQueries = (database: Database) => {
   const { arrays, first, run, transaction } = database
-  const { attempts, newAttempts, rename } = renames(database)
+  const { attempts, freeAttempt, noteNumber, noteLast, lastNumber, rename } = renames(database)
   return {
     environments: (): EnvironmentRow[] =>
       arrays(`select ${COLUMNS} from environment order by ${ORDER}`).map(environmentFrom),
@@ -182,6 +199,7 @@ export const environmentQueries = (database: Database) => {
     /** With its checkpoints. Its operations stay. */
     remove: (ticket: Ticket): void =>
       transaction(() => {
+        noteNumber(ticket)
         run(
           `delete from machine where state = 'claimed' and vm_id = (select vm_id from environment where ticket = ?)`,
           ticket,
@@ -198,10 +216,10 @@ export const environmentQueries = (database: Database) => {
     renameTicket: (from: Ticket, to: Ticket): void =>
       transaction(() => {
         checkName('ticket', to)
+        noteLast(to, lastNumber(from))
         for (const key of attempts(from)) {
           const same = withTicket(key, to)
-          const [free = same] = newAttempts(to, 1)
-          rename(key, attempts(to).includes(same) ? free : same, TABLES)
+          rename(key, attempts(to).includes(same) ? freeAttempt(to) : same, TABLES)
         }
         rename(from, to, TABLES)
         run('delete from alias where alias = ?', to)
@@ -212,10 +230,11 @@ export const environmentQueries = (database: Database) => {
 
 export const attemptQueries = (database: Database) => {
   const { first, run, transaction } = database
-  const { attempts, newAttempts, rename } = renames(database)
+  const { attempts, newAttempts, freeAttempt, rename } = renames(database)
   return {
     attempts,
     newAttempts,
+    freeAttempt,
     /** It was forked from another environment, which is running on. */
     setAttempt: (key: EnvironmentKey, { of, from }: NonNullable<EnvironmentRow['attempt']>): void =>
       void run('update environment set attempt_of = ?, forked_from = ? where ticket = ?', of, from, key),
@@ -227,8 +246,8 @@ export const attemptQueries = (database: Database) => {
       transaction(() => {
         const ticket = ticketOf(key)
         const others = attempts(ticket).filter(each => each !== key)
-        const [former] = newAttempts(ticket, 1)
-        if (first('select 1 from environment where ticket = ?', ticket) !== undefined && former !== undefined) {
+        const former = freeAttempt(ticket)
+        if (first('select 1 from environment where ticket = ?', ticket) !== undefined) {
           rename(ticket, former, ITS_OWN)
           others.push(former)
         }

@@ -276,4 +276,11 @@ export const migrations = [
   -- What the last look at each pool found.
   create table pool (name text primary key not null, made_of text, problem text, at text not null) without rowid;
   `,
+  // The last number of an attempt that is not there any more: none is given twice, since its branch may be left.
+  `
+  create table attempt_number (ticket text primary key not null, last integer not null) without rowid;
+  insert into attempt_number
+    select substr(value, 1, instr(value, '~') - 1), max(cast(substr(value, instr(value, '~') + 1) as integer))
+    from operation, json_each(detail, '$.attempts') where result = 'done' group by 1;
+  `,
 ] as const

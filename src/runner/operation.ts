@@ -4,6 +4,7 @@ import type { Provider } from '../../providers/provider.ts'
 import type { Ticket } from '../domain.ts'
 import type { EnvironmentRow, Try } from '../registry/registry.ts'
 import type { Action, ActionKind, Requester } from '../schema/action.ts'
+import type { Outcome } from '../schema/outcome.ts'
 import { type RunnerContext, requireEnvironment } from './context.ts'
 
 export type Caller = {
@@ -40,7 +41,13 @@ export const targetOf = async (
  * the logs that were asked for.
  */
 export type Result =
-  | { summary: string; rescued?: string | undefined; log?: string; pauseMs?: number | undefined }
+  | {
+      summary: string
+      rescued?: string | undefined
+      log?: string
+      pauseMs?: number | undefined
+      attempts?: Extract<Outcome, { result: 'done' }>['attempts']
+    }
   | { skipped: string }
 export type ActionRunner<Kind extends ActionKind> = (
   operation: Operation,

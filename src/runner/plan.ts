@@ -2,13 +2,13 @@
 
 import { ANY_FILE, noSuchImage } from '../../providers/no-such-image.ts'
 import type { Provider } from '../../providers/provider.ts'
-import { isPreRestore, type Ticket, ticketOf } from '../domain.ts'
+import { isPreRestore, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
 import { needOf } from '../room.ts'
 import type { Action, ActionKind, ProjectSpec } from '../schema/action.ts'
 import { counted } from '../words.ts'
-import { requireForks } from './actions/fork.ts'
+import { newKeys, requireForks } from './actions/fork.ts'
 import { requireAttempt } from './actions/promote.ts'
 import { listCheckpoints, noSuchCheckpoint, requireColdRestores } from './checkpoints.ts'
 import { type RunnerContext, requireEnvironment, resolveTicket } from './context.ts'
@@ -182,7 +182,7 @@ const planFork: Planner<'fork'> = async (context, { ticket, count, from }) => {
   requireForks(provider)
   const names = from === null ? [] : await listCheckpoints(provider, row)
   if (from !== null && !names.includes(from)) throw noSuchCheckpoint(ticket, from, names)
-  const keys = context.registry.newAttempts(ticketOf(ticket), count)
+  const keys = newKeys(context, { ticket, count })
   return {
     would: [
       `make ${keys.join(', ')} from ${from === null ? `${row.vmId} as it is now` : `its checkpoint ${from}`}`,

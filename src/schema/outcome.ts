@@ -1,6 +1,7 @@
 /** How an action ended. */
 import * as v from 'valibot'
-import { described, prose } from './basics.ts'
+import { MAX_FORKS } from '../domain.ts'
+import { branchName, described, environmentKey, prose } from './basics.ts'
 import { environment } from './environment.ts'
 import { failure } from './failure.ts'
 
@@ -15,6 +16,12 @@ export const doneOutcome = v.object({
   pauseMs: described(
     v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(1e9))),
     'After a checkpoint of a running machine: the milliseconds for which it stood still; absent when unknown.',
+  ),
+  attempts: described(
+    v.optional(
+      v.pipe(v.array(v.object({ ticket: environmentKey, branch: v.nullable(branchName) })), v.maxLength(MAX_FORKS)),
+    ),
+    'After a fork: the attempts that it made, and their branches; null where there is no project.',
   ),
   rescued: described(v.optional(prose(5_000)), 'After a delete: the work that was saved first, and where.'),
 })

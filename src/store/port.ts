@@ -223,6 +223,14 @@ export type JiraNote =
   | { kind: 'ready'; environment: Environment; host: string | null; without?: readonly string[] }
   | { kind: 'failed'; action: Action; failure: Failure }
   | { kind: 'deleted'; action: Extract<Action, { kind: 'delete' }>; rescued: string | null }
+  /** `summary`: its runner's. `open`: the pull requests that the machine stays for, `acme/shop#13`. */
+  | {
+      kind: 'promoted'
+      action: Extract<Action, { kind: 'promote' }>
+      summary: string
+      open: readonly string[]
+      rescued: string | null
+    }
   /** Written by an earlier version. */
   | { kind: 'rescued'; ticket: Ticket; rescued: string }
   /** The issue `from` got the key of this ticket, and its machine did not come along (see MoveNote in handlers/handler.ts). */
@@ -530,8 +538,8 @@ type Runners = {
   environment(ticket: EnvironmentKey): Promise<KnownEnvironment | null>
   /** The ticket's attempts that are there, in order. */
   attempts(ticket: Ticket): Promise<Environment[]>
-  /** Tickets that have a machine. */
-  withMachine(): Promise<Ticket[]>
+  /** The keys of environments that are there: of tickets, and of attempts. */
+  withMachine(): Promise<EnvironmentKey[]>
   /**
    * A runner that is gone for good: its machines count as gone, its tickets and creates are free, its other actions end as failed,
    * its token and its id stop working, and a comment on each ticket says so. `nameOrId`: the name of its token, or its id. Returns what it

@@ -1,8 +1,9 @@
 /** What belongs to an attempt, and what happens to it. */
 import { describe, expect, test } from 'vitest'
-import type { Facts, PullRequestNow } from '../../handlers/handler.ts'
+import type { Facts, PullRequestNow, StatusCategory } from '../../handlers/handler.ts'
 import { handlers } from '../../handlers/index.ts'
 import { readCommand } from '../../handlers/slash-commands.ts'
+import type { AgentReport } from '../../src/schema/environment.ts'
 import {
   environment,
   pullRequestEvent,
@@ -12,6 +13,8 @@ import {
   pushFacts,
   rules,
   summarize,
+  ticketEvent,
+  ticketFacts,
 } from './fixtures.ts'
 
 const attempt = { environment: { ...environment(), ticket: 'DROP-1~2' } }
@@ -39,10 +42,11 @@ describe('the pull request of an attempt', () => {
       decide({ state: 'merged' }, {}, { ...rules, graceMinutes: 5 }),
       'later: DROP-1~2 will be promoted, and DROP-1 deleted, in 5 minutes, unless somebody starts it',
     ],
+    ['it stays while another one of the ticket is open', decide({ state: 'merged' }, { others }), 'promote DROP-1'],
     [
-      'not while another one of the ticket is open',
-      decide({ state: 'merged' }, { others }),
-      'ignored: DROP-1~2 has another open pull request, acme/shop#2',
+      'it is promoted at once then',
+      decide({ state: 'merged' }, { others }, { ...rules, graceMinutes: 5 }),
+      'promote DROP-1',
     ],
     ['a close stops the attempt alone', decide({ state: 'closed' }, { others }), 'stop DROP-1~2'],
     [
@@ -53,11 +57,69 @@ describe('the pull request of an attempt', () => {
   ])('%s', ([, decision, expected]) => expect(decision).toBe(expected))
 })
 
+const attempts = [
+  { ticket: 'DROP-1~1', status: 'running' },
+  { ticket: 'DROP-1~2', status: 'stopped' },
+] as const
+
 test('a merge of the ticket’s own pull request deletes its attempts, too', () => {
-  const facts = pullRequestFacts({ now: pullRequestNow({ state: 'merged' }), attempts: ['DROP-1~1', 'DROP-1~2'] })
+  const facts = pullRequestFacts({ now: pullRequestNow({ state: 'merged' }), attempts })
   expect(summarize(handlers['pull-request'](pullRequestEvent('closed'), facts, rules))).toBe(
     'delete DROP-1, delete DROP-1~1, delete DROP-1~2',
   )
+})
+
+test('the end of an agent in an attempt names the attempt', () => {
+  const run = { run: 'r1' } as AgentReport
+  expect(handlers['agent-ended']({ kind: 'agent-ended', ticket: 'DROP-1~2', run }, {}, rules)).toMatchObject({
+    announcements: [{ kind: 'agent-ended', ticket: 'DROP-1~2' }],
+  })
+})
+
+describe('the attempts of a ticket end with it', () => {
+  const ended = (state: PullRequestNow['state'], more: Partial<Facts['pull-request']> = {}, change = rules) => {
+    const facts = pullRequestFacts({ now: pullRequestNow({ state }), attempts, ...more })
+    return summarize(handlers['pull-request'](pullRequestEvent('closed'), facts, change))
+  }
+  const moved = (category: StatusCategory | null, more: Partial<Facts['ticket']> = {}) => {
+    const event = category === null ? ticketEvent('done', { change: 'deleted' }) : ticketEvent(category)
+    return summarize(handlers.ticket(event, ticketFacts(category, { attempts, ...more }), rules))
+  }
+  const own = { environment: environment() }
+  const none = { environment: null }
+  const others = [{ repo: 'acme/shop', number: 2 }]
+  test.for<[string, string, string]>([
+    ['back to new', moved('new', own), 'stop DROP-1, stop DROP-1~1'],
+    ['back to new, without a machine of its own', moved('new'), 'stop DROP-1~1'],
+    ['done', moved('done', own), 'delete DROP-1, delete DROP-1~1, delete DROP-1~2'],
+    ['done, with a pull request', moved('done', { ...own, hadPullRequest: true }), 'stop DROP-1, stop DROP-1~1'],
+    ['done, without a machine of its own', moved('done'), 'delete DROP-1~1, delete DROP-1~2'],
+    ['deleted in Jira', moved(null, own), 'delete DROP-1, delete DROP-1~1, delete DROP-1~2'],
+    ['closed', ended('closed'), 'stop DROP-1, stop DROP-1~1'],
+    [
+      'closed while the pull request of an attempt is open',
+      ended('closed', { others }),
+      'ignored: DROP-1 has another open pull request, acme/shop#2',
+    ],
+    ['closed, without a machine of its own', ended('closed', none), 'stop DROP-1~1'],
+    ['merged, without a machine of its own', ended('merged', none), 'delete DROP-1~1, delete DROP-1~2'],
+    ['neither', ended('merged', { ...none, attempts: [] }), 'ignored: DROP-1 has no machine'],
+    [
+      'in progress starts the ticket’s machine alone',
+      moved('indeterminate', { environment: environment('stopped') }),
+      'start DROP-1',
+    ],
+  ])('%s', ([, decision, expected]) => expect(decision).toBe(expected))
+
+  test('a closed attempt is deleted alone where a close deletes', () => {
+    const now = pullRequestNow({ branch, state: 'closed' })
+    const facts = pullRequestFacts({ now, ...attempt, attempts })
+    const decision = handlers['pull-request'](pullRequestEvent('closed', { branch }), facts, {
+      ...rules,
+      closed: 'delete',
+    })
+    expect(summarize(decision)).toBe('delete DROP-1~2')
+  })
 })
 
 const by = { via: 'github', who: 'dev' } as const

@@ -10,11 +10,14 @@ const move = (from: string, ticket: string, statusChanged = false): MovedEvent =
   ticket,
   statusChanged,
 })
-const known = (environments: Pick<Facts['ticket'], 'environment' | 'previous'>, more: Partial<Facts['ticket']> = {}) =>
-  ticketFacts('indeterminate', { ...environments, ...more })
+const known = (
+  environments: Pick<Facts['ticket'], 'environment' | 'previous' | 'attempts'>,
+  more: Partial<Facts['ticket']> = {},
+) => ticketFacts('indeterminate', { ...environments, ...more })
 const none = { environment: null, previous: null }
 const old = { environment: null, previous: environment() }
 const both = { environment: environment(), previous: environment() }
+const attempts = { attempts: [{ ticket: 'DROP-1~1', status: 'running' }] } as const
 const now = (category: StatusCategory) => ({ now: { category, assignee: 'me', labels: [] } })
 
 test.for<[string, MovedEvent, Facts['ticket'], string]>([
@@ -31,6 +34,30 @@ test.for<[string, MovedEvent, Facts['ticket'], string]>([
     move('DROP-1', 'WEB-7'),
     known({ environment: environment(), previous: null }),
     'rename DROP-1 to WEB-7',
+  ],
+  [
+    'its attempts alone go along',
+    move('DROP-1', 'WEB-7'),
+    known({ ...none, ...attempts }),
+    'rename DROP-1 to WEB-7, move WEB-7 from DROP-1',
+  ],
+  [
+    'the move also changed the status to done, and its attempts end with it',
+    move('DROP-1', 'WEB-7', true),
+    known({ ...old, ...attempts }, { ...now('done'), hadPullRequest: true }),
+    'rename DROP-1 to WEB-7, move WEB-7 from DROP-1, stop WEB-7, stop WEB-7~1',
+  ],
+  [
+    'the new project is not served: attempts stop, too',
+    move('DROP-1', 'OTHER-7'),
+    known({ ...old, ...attempts }),
+    'stop DROP-1, stop DROP-1~1, note on OTHER-7: project-not-served',
+  ],
+  [
+    'the new project is not served, and only attempts are left',
+    move('DROP-1', 'OTHER-7'),
+    known({ ...none, ...attempts }),
+    'stop DROP-1~1, note on OTHER-7: project-not-served',
   ],
   ['both keys have a machine', move('DROP-1', 'WEB-7'), known(both), 'stop DROP-1, note on WEB-7: two-machines'],
   [

@@ -135,6 +135,7 @@ const withKeys = (...keys: string[]) => {
   for (const [n, ticket] of keys.entries()) {
     const operation = registry.startOperation({ actionId: null, correlation: null, ticket, kind: 'create', by, at })
     registry.begin({ ticket, provider: 'kvm', vmId: `as-x-0000000${n}`, baseImage: 'base', by, operation })
+    registry.setStatus(ticket, 'running')
     registry.endOperation(operation, at, 'done', null)
   }
   return registry
@@ -150,13 +151,33 @@ test('a list has each ticket, then its attempts', () => {
   expect(registry.attempts('DROP-10')).toEqual([])
 })
 
-test('a new attempt gets a number that none has had, until these are used up', () => {
+test('a new attempt gets a number that none has had, and there are 99', () => {
   const registry = withKeys('DROP-1~2', 'DROP-1~4', 'DROP-10~50')
   expect(registry.newAttempts('DROP-1', 2)).toEqual(['DROP-1~5', 'DROP-1~6'])
   registry.remove('DROP-1~4')
   expect(registry.newAttempts('DROP-1', 1)).toEqual(['DROP-1~5'])
+  // What is asked of one that is not there makes none.
+  const stop = registry.startOperation({
+    ...{ actionId: null, correlation: null },
+    ticket: 'DROP-1~88',
+    kind: 'stop',
+    by,
+    at,
+  })
+  registry.endOperation(stop, at, 'failed', null)
+  expect(registry.newAttempts('DROP-1', 1)).toEqual(['DROP-1~5'])
   registry.begin({ ticket: 'DROP-1~98', provider: 'kvm', vmId: 'as-y-00000001', baseImage: 'x', by, operation: 1 })
-  expect(registry.newAttempts('DROP-1', 3)).toEqual(['DROP-1~99', 'DROP-1~1', 'DROP-1~3'])
+  expect(registry.newAttempts('DROP-1', 3)).toEqual(['DROP-1~99'])
+  // One that was never made takes no number.
+  registry.remove('DROP-1~98')
+  expect(registry.newAttempts('DROP-1', 1)).toEqual(['DROP-1~5'])
+  registry.begin({ ticket: 'DROP-1~99', provider: 'kvm', vmId: 'as-y-00000002', baseImage: 'x', by, operation: 1 })
+  registry.setStatus('DROP-1~99', 'running')
+  registry.remove('DROP-1~99')
+  registry.renameTicket('DROP-1', 'WEB-1')
+  expect(registry.newAttempts('WEB-1', 1)).toEqual([])
+  // A machine that gives way to an attempt needs a key all the same.
+  expect(registry.freeAttempt('WEB-1')).toBe('WEB-1~1')
 })
 
 test('a moved ticket takes its attempts along, and their old keys lead to them', () => {

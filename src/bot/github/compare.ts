@@ -1,4 +1,5 @@
 /** Compares the pull requests of tickets that have a machine with what was last decided about them. */
+import { ticketOf as ticketOfKey } from '../../domain.ts'
 import type { KnownPullRequest } from '../../store/port.ts'
 import { ticketOf } from '../present-ticket.ts'
 import { parts } from './client.ts'
@@ -33,7 +34,8 @@ const comparePullRequest = async (
 export const compareOnGitHub = async (context: PollContext, after: string): Promise<string> => {
   const { store, requests } = context
   const all: KnownPullRequest[] = []
-  for (const ticket of await store.runners.withMachine()) all.push(...(await store.pullRequests.ofTicket(ticket)))
+  const tickets = new Set((await store.runners.withMachine()).map(ticketOfKey))
+  for (const ticket of tickets) all.push(...(await store.pullRequests.ofTicket(ticket)))
   const open = all.filter(({ decided }) => decided?.state !== 'merged').sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1))
   const ahead = open.filter(pullRequest => nameOf(pullRequest) > after)
   const round = (open.length > LIMIT ? [...ahead, ...open] : open).slice(0, LIMIT)

@@ -3,6 +3,7 @@
  * Three requests each, usually answered with 304; none where the rules pass nothing on.
  */
 import { roundsOf } from '../../../handlers/handler.ts'
+import { type Ticket, ticketOf } from '../../domain.ts'
 import type { KnownPullRequest } from '../../store/port.ts'
 import type { PolledDelivery } from '../catch-up.ts'
 import { presentEnvironment } from '../present-environment.ts'
@@ -40,8 +41,10 @@ const pollOne = async (
 
 export const pollAgents = async (context: PollContext): Promise<void> => {
   const { github, store, requests, rulesOf, clock } = context
-  for (const ticket of await store.runners.withMachine()) {
-    if ((await presentEnvironment(store, ticket))?.agent === undefined) continue
+  const withAgent = new Set<Ticket>()
+  for (const key of await store.runners.withMachine())
+    if ((await presentEnvironment(store, key))?.agent !== undefined) withAgent.add(ticketOf(key))
+  for (const ticket of withAgent) {
     for (const link of await store.pullRequests.ofTicket(ticket)) {
       if (link.state !== 'open' || isRateLow(github, clock())) continue
       await requests.attempt(`reading the reviews and checks of ${nameOf(link)}`, async () => {

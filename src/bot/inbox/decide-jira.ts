@@ -137,8 +137,10 @@ const noteMovedStatus = async (
  */
 const withMove = async ({ store }: JiraContext, decision: Decision, { ticket, from, by }: MovedEvent) => {
   if (decision.verdict !== 'act' || decision.renames.length === 0) return decision
-  if (decision.actions.some(({ kind }) => kind === 'move') || (await presentEnvironment(store, from)) === null)
-    return decision
+  if (decision.actions.some(({ kind }) => kind === 'move')) return decision
+  const isWithout =
+    (await presentEnvironment(store, from)) === null && (await store.runners.attempts(from)).length === 0
+  if (isWithout) return decision
   const move: Action = { kind: 'move', ticket, from, by: { ...by, cause: 'key changed' }, replyTo: null }
   return { ...decision, actions: [move, ...decision.actions] }
 }

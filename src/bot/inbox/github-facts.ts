@@ -8,7 +8,7 @@ import type { EventOf, Facts, PullRequestNow, Rules } from '../../../handlers/ha
 import { readCommand } from '../../../handlers/slash-commands.ts'
 import { teamsInRules } from '../../../handlers/who-may.ts'
 import { ticketOfBranch } from '../../branches.ts'
-import { attemptOf, type Ticket } from '../../domain.ts'
+import { attemptOf, type EnvironmentKey, type Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { Octokit } from '../github/client.ts'
@@ -17,6 +17,7 @@ import { isBehind, nameOf, openPullRequests, readPullRequest } from '../github/p
 import { presentEnvironment } from '../present-environment.ts'
 import { keyOfBranch, presentTicket, ticketOf } from '../present-ticket.ts'
 import {
+  expectedAttempts,
   expectedEnvironment,
   type FactsContext,
   linkPullRequest,
@@ -92,11 +93,21 @@ const askAgain = (pullRequest: PullRequestRef, told: string, now: PullRequestNow
   throw fail('busy', `reading ${nameOf(pullRequest)}: ${told}, and GitHub ${shown}; asking again`)
 }
 
-/** The last that happened to the ticket's machine is that the close of a pull request stopped it. */
-const wasStoppedByClose = async ({ store }: FactsContext, ticket: Ticket): Promise<boolean> => {
-  const last = await store.requests.lastStateChange(ticket, 'anything')
+/** The last that happened to the machine is that the close of a pull request stopped it. */
+const wasStoppedByClose = async ({ store }: FactsContext, key: EnvironmentKey): Promise<boolean> => {
+  const last = await store.requests.lastStateChange(key, 'anything')
   return last?.action?.kind === 'stop' && last.by.via === 'github' && !last.person
 }
+
+/**
+ * What a person requested of the machine after the pull request's event. The merge of an attempt is about the ticket's machine too:
+ * the attempt takes its place.
+ */
+const laterRequestOn = async (
+  context: FactsContext,
+  { key, ticket }: { key: EnvironmentKey; ticket: Ticket },
+  { isMerged, at }: { isMerged: boolean; at: number | null },
+) => (await requestAfter(context, key, at)) ?? (isMerged ? requestAfter(context, ticket, at) : null)
 
 /** `askUntil`: until then (epoch ms), what GitHub does not show yet is read again. */
 export const pullRequestFacts = async (
@@ -124,18 +135,21 @@ export const pullRequestFacts = async (
     await store.tickets.ended(ticket, now.closedAt ?? clock())
   const { branch } = now ?? event
   const key = await keyOfBranch(context, branch, ticket, rules)
+  const at = ended ? (now?.closedAt ?? null) : event.at
   return {
     environment: key === null ? null : await expectedEnvironment(context, key),
-    attempts: ticket === null ? [] : (await store.runners.attempts(ticket)).map(each => each.ticket),
+    attempts: ticket === null ? [] : await expectedAttempts(context, ticket, at),
     now,
     readyDecided: before?.ready ?? before?.decided?.state === 'open',
     hadMachine: ticket !== null && (await store.runners.environment(ticket)) !== null,
-    stoppedByClose: ticket !== null && (await wasStoppedByClose(context, ticket)),
+    stoppedByClose: key !== null && (await wasStoppedByClose(context, key)),
     stateDecided: before?.decided?.state === now?.state,
     others,
     ticketRestarted: ticket !== null && now !== null && (await wasRestarted(context, ticket, now)),
     laterRequest:
-      ticket === null ? null : await requestAfter(context, ticket, ended ? (now?.closedAt ?? null) : event.at),
+      key === null || ticket === null
+        ? null
+        : await laterRequestOn(context, { key, ticket }, { isMerged: now?.state === 'merged', at }),
   }
 }
 

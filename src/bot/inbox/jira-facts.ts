@@ -19,6 +19,7 @@ import { ticketOf } from '../present-ticket.ts'
 import { isFinal } from '../remote-failure.ts'
 import {
   BEHIND_MS,
+  expectedAttempts,
   expectedEnvironment,
   type FactsContext,
   linkPullRequest,
@@ -163,11 +164,13 @@ export const ticketFacts = async (
   const { hadPullRequest: hadBefore } = await context.store.tickets.get(ticket)
   const { now, from } = await readTicket(context, event, at)
   const environment = await expectedEnvironment(context, ticket)
+  const attempts = await expectedAttempts(context, ticket, at)
   const isOver = now === null || (typeof now !== 'string' && now.category === 'done')
-  const mustLook = isOver && environment !== null && rules.done === null && !hadBefore
+  const mustLook = isOver && (environment !== null || attempts.length > 0) && rules.done === null && !hadBefore
   const couldLook = !mustLook || (await findPullRequests(context, ticket))
   const history = await historyOf(context, { ticket, event, now }, at, rules)
-  return { ...history, from, environment, previous: null, now, hadPullRequest: history.hadPullRequest || !couldLook }
+  const hadPullRequest = history.hadPullRequest || !couldLook
+  return { ...history, from, environment, attempts, previous: null, now, hadPullRequest }
 }
 
 /** Of an issue that got another key: the history is the old key's, because it follows the ticket. `now` as Jira has it. */
@@ -182,6 +185,7 @@ export const movedTicketFacts = async (
   from,
   environment: await expectedEnvironment(context, event.ticket),
   previous: await expectedEnvironment(context, event.from),
+  attempts: await expectedAttempts(context, event.from, at),
   now,
 })
 

@@ -1,6 +1,6 @@
 /** What the bot knows of tickets and pull requests, as handlers need it. */
 import type { LaterRequest, PullRequestNow, Rules, SinceCommand } from '../../../handlers/handler.ts'
-import type { EnvironmentKey, Ticket } from '../../domain.ts'
+import { attemptKey, type EnvironmentKey, type Ticket } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { Store } from '../../store/port.ts'
@@ -54,15 +54,42 @@ export const expectedEnvironment = async (
     else if (action.kind === 'stop') expected = expected && { ...expected, status: 'stopped' }
     else if (action.kind === 'start' || action.kind === 'restart')
       expected = expected && { ...expected, status: 'running' }
-    else if (action.kind === 'create') expected ??= plannedEnvironment(ticket, new Date(context.clock()).toISOString())
+    else if (action.kind === 'promote') {
+      const attempt = await presentEnvironment(context.store, attemptKey(ticket, action.attempt))
+      expected = attempt === null ? expected : { ...attempt, ticket }
+    } else if (action.kind === 'create')
+      expected ??= plannedEnvironment(ticket, new Date(context.clock()).toISOString())
   }
   return expected
+}
+
+/**
+ * The attempts that the ticket will have then, but those that a person requested something of after `at` (epoch ms): people win.
+ */
+export const expectedAttempts = async (
+  context: FactsContext,
+  ticket: Ticket,
+  at: number | null,
+): Promise<Environment[]> => {
+  const { queue, runners } = context.store
+  const queued = [
+    ...(await queue.list({ ticket, state: 'active' })),
+    ...(await queue.list({ ticket, state: 'pending' })),
+  ]
+  // A promote deletes those that it does not choose.
+  if (queued.some(({ action }) => action.kind === 'promote')) return []
+  const attempts: Environment[] = []
+  for (const { ticket: key } of await runners.attempts(ticket)) {
+    const expected = await expectedEnvironment(context, key)
+    if (expected !== null && (await requestAfter(context, key, at)) === null) attempts.push(expected)
+  }
+  return attempts
 }
 
 /** The last request about the ticket's machine after `at` (epoch ms). Nothing is later than an unknown time. */
 export const requestAfter = async (
   { store }: FactsContext,
-  ticket: Ticket,
+  ticket: EnvironmentKey,
   at: number | null,
   by: 'person' | 'anything' = 'person',
 ): Promise<LaterRequest | null> => {

@@ -1,5 +1,5 @@
 /** What a runner needs to know to tell merged work from unsaved work: the commits of the ticket's merged pull requests. */
-import type { Ticket } from '../../domain.ts'
+import { type EnvironmentKey, ticketOf } from '../../domain.ts'
 import { type Action, MAX_MERGED_COMMITS } from '../../schema/action.ts'
 import type { Settlement, Store } from '../../store/port.ts'
 import type { Octokit } from '../github/client.ts'
@@ -14,8 +14,8 @@ type Context = {
   clock: () => number
 }
 
-const commitsOf = async ({ store, octokitFor, clock }: Context, ticket: Ticket): Promise<string[]> => {
-  const merged = (await store.pullRequests.ofTicket(ticket))
+const commitsOf = async ({ store, octokitFor, clock }: Context, key: EnvironmentKey): Promise<string[]> => {
+  const merged = (await store.pullRequests.ofTicket(ticketOf(key)))
     .filter(({ state }) => state === 'merged')
     .sort((a, b) => (b.closedAt ?? 0) - (a.closedAt ?? 0))
     .slice(0, MAX_PULL_REQUESTS)

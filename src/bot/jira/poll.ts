@@ -6,7 +6,7 @@
  */
 import { DAY_MS } from '../../clock.ts'
 import type { Config } from '../../config/config.ts'
-import { projectOf, type Ticket } from '../../domain.ts'
+import { projectOf, type Ticket, ticketOf } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { Store } from '../../store/port.ts'
@@ -208,7 +208,7 @@ const compare = async (context: PollContext): Promise<void> => {
   if (cursor === null || known.length === 0) return
   const { issues } = await searchProjects(context, known, some => jira.issuesFound(inProgress(some, assignees)))
   const inProgressNow = new Set(issues.map(({ ticket }) => ticket))
-  const withMachine = await store.runners.withMachine()
+  const withMachine = (await store.runners.withMachine()).map(ticketOf)
   const others = new Set(withMachine.filter(ticket => known.includes(projectOf(ticket)) && !inProgressNow.has(ticket)))
   issues.push(...(await jira.issuesOf([...others])))
   const deliveries: PolledDelivery[] = []

@@ -1,4 +1,5 @@
 /** The one comment on how a run of an agent ended: on the ticket's pull request, or on the ticket when there is none. */
+import { type EnvironmentKey, ticketOf } from '../../domain.ts'
 import { pullRequestKey } from '../../store/messages.ts'
 import type { KnownPullRequest, MessageBody, OwnCommentKey } from '../../store/port.ts'
 import type { GitHub } from '../github/client.ts'
@@ -21,9 +22,10 @@ const OPENING_MS = 1_000
 /** Where the comment was begun already; else the open pull request of the project's branch, or the last open one. */
 const placeOf = async (
   { store }: Context,
-  ticket: string,
+  key: EnvironmentKey,
   about: string,
 ): Promise<KnownPullRequest | 'jira' | null> => {
+  const ticket = ticketOf(key)
   const links = await store.pullRequests.ofTicket(ticket)
   const begun = (key: OwnCommentKey) => store.comments.get(key)
   for (const link of links) {
@@ -32,25 +34,25 @@ const placeOf = async (
   }
   if ((await begun({ side: 'jira', kind: 'note', ticket, about })) !== null) return 'jira'
   const open = links.filter(({ state }) => state === 'open')
-  const project = (await presentEnvironment(store, ticket))?.project
+  const project = (await presentEnvironment(store, key))?.project
   const own = open.find(({ repo, branch }) => repo === project?.repo && branch === project.branch)
   return own ?? open.at(-1) ?? null
 }
 
 export const publishAgentEnd = async (context: Context, { ticket: named, run }: Ended): Promise<boolean> => {
   const { store, github, jira, webUrl } = context
-  const ticket = await store.tickets.current(named)
-  const environment = await presentEnvironment(store, ticket)
+  const key = await store.tickets.current(named)
+  const environment = await presentEnvironment(store, key)
   for (const { repo, branch } of environment?.pushes ?? [])
     if (await store.outbox.has(pullRequestKey(repo, branch))) throw tooSoon(OPENING_MS)
   const about = `agent:${run.run}`
-  const place = await placeOf(context, ticket, about)
+  const place = await placeOf(context, key, about)
   if (place !== null && place !== 'jira') {
     const { repo, number } = place
     const comment = { kind: 'note', repo, number, about, marker: agentMarker(run.run) } as const
-    return upsert(store.comments, githubComment(github, comment, true), agentEnd(ticket, run, { repo, number, webUrl }))
+    return upsert(store.comments, githubComment(github, comment, true), agentEnd(key, run, { repo, number, webUrl }))
   }
-  if (jira === null) throw unpublishable(`the end of the agent of ${ticket}: there is no pull request, and no Jira`)
-  const text = agentEnd(ticket, run, null)
-  return upsert(store.comments, jiraNoteComment(jira, ticket, about, text), text)
+  if (jira === null) throw unpublishable(`the end of the agent of ${key}: there is no pull request, and no Jira`)
+  const text = agentEnd(key, run, null)
+  return upsert(store.comments, jiraNoteComment(jira, ticketOf(key), about, text), text)
 }

@@ -1,5 +1,5 @@
 /** What comments say of projects and their agents. What these wrote themselves is outside text. Pure. */
-import type { Ticket } from '../../domain.ts'
+import type { EnvironmentKey, Ticket } from '../../domain.ts'
 import type { PullRequestRef } from '../../schema/action.ts'
 import type { AgentReport, Environment, Project, ProjectStep } from '../../schema/environment.ts'
 import { counted } from '../../words.ts'
@@ -78,11 +78,11 @@ const placeLine = ({ repo, number, webUrl }: Place): Line => [
 ]
 
 /** The comment on how a run ended. `pullRequest` null: there is none. */
-export const agentEnd = (ticket: Ticket, run: AgentReport, pullRequest: Place | null): Rendered => {
+export const agentEnd = (key: EnvironmentKey, run: AgentReport, pullRequest: Place | null): Rendered => {
   const { use, result, reason, summary, startedAt, endedAt } = run
   const took = seconds(startedAt, endedAt)
   return rendered(() => [
-    { line: line`The agent of ${own(ticket)} (${own(PROGRAMS[use])}) has ended.` },
+    { line: line`The agent of ${own(key)} (${own(PROGRAMS[use])}) has ended.` },
     {
       list: [
         line`Result: ${own(RESULTS[result ?? 'stopped'])}`,

@@ -12,6 +12,7 @@ import {
   interruptionLine,
   moment,
   providerName,
+  RESCUED_THERE,
   RESTORE_RESCUED,
   type Rendered,
   remedyLine,
@@ -19,6 +20,7 @@ import {
   requestedBy,
   runnersHost,
   sshCommand,
+  staysLine,
   type TimeTexts,
 } from './words.ts'
 
@@ -54,6 +56,10 @@ const deleted = ({ action, rescued }: Note<'deleted'>): Block[] => {
   const work = action.force ? 'Unsaved work was not looked for (`--force`).' : 'There was no unsaved work.'
   return [{ line: line`${what} ${own(work)}` }]
 }
+const promoted = ({ action, summary, open, rescued }: Note<'promoted'>): Block[] => [
+  { line: line`${code(commandOf(action))} (${requestedBy(action.by)}): ${summary}.${staysLine(open)}` },
+  ...(rescued === null ? [] : [{ line: own(RESCUED_THERE) }]),
+]
 const rescued = ({ ticket, rescued }: Note<'rescued'>): Block[] => [
   { line: own(`The machine of ${ticket} was deleted. Rescued on the runner's host:`) },
   { listing: rescued },
@@ -139,6 +145,8 @@ const blocksOf = (ticket: Ticket, note: JiraNote, times: TimeTexts): Block[] => 
       return failed(note)
     case 'deleted':
       return deleted(note)
+    case 'promoted':
+      return promoted(note)
     case 'rescued':
       return rescued(note)
     case 'not-moved':

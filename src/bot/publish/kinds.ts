@@ -85,9 +85,9 @@ const publishStatus = async (context: PublishContext, ticket: string): Promise<b
   let retry: { error: unknown } | null = null
   const wrote = await untilTrue(async () => {
     let isWritten = false
-    for (const { repo, number } of await store.pullRequests.ofTicket(ticket)) {
+    for (const { repo, number, branch } of await store.pullRequests.ofTicket(ticket)) {
       const pullRequest = `${repo}#${number}`
-      const status = failed.has(pullRequest) ? null : await statusOfTicket(context, ticket, repo)
+      const status = failed.has(pullRequest) ? null : await statusOfTicket(context, ticket, { repo, branch })
       if (status === null) continue
       const comment = { kind: 'status', repo, number, about: ticket, marker: statusMarker(ticket) } as const
       try {

@@ -1,5 +1,6 @@
 /** The reply to the commands of one comment. Pure. */
 import { commandsFor } from '../../../handlers/slash-commands.ts'
+import { attemptOf } from '../../domain.ts'
 import { type Action, type CommentRef, lacksOf } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { Failure } from '../../schema/failure.ts'
@@ -18,6 +19,7 @@ import {
   loginLine,
   moment,
   personOf,
+  RESCUED_THERE,
   RESTORE_RESCUED,
   type Rendered,
   remedyLine,
@@ -92,8 +94,23 @@ const statusBlocks = (
 }
 
 type Done = Extract<Outcome, { result: 'done' }>
+const forkBlocks = ({ attempts = [] }: Done): Block[] => {
+  const [first] = attempts
+  if (first === undefined) return []
+  return [
+    {
+      list: attempts.map(({ ticket, branch }) =>
+        branch === null ? [code(ticket)] : line`${code(ticket)} on the branch ${code(branch)}`,
+      ),
+    },
+    {
+      line: line`Log in: ${code(`agent-swarm ssh ${first.ticket}`)}. Keep one: ${code(`/swarm promote ${attemptOf(first.ticket)}`)}.`,
+    },
+  ]
+}
 /** What to do next, by kind of action. */
-const nextSteps = (action: Action, { environment, rescued }: Done, host: string | null): Block[] => {
+const nextSteps = (action: Action, outcome: Done, host: string | null): Block[] => {
+  const { environment, rescued } = outcome
   const access = environment === null ? [] : [accessBlock(environment, host)]
   if (action.kind === 'stop')
     return [
@@ -107,6 +124,13 @@ const nextSteps = (action: Action, { environment, rescued }: Done, host: string 
   }
   if (action.kind === 'delete')
     return [{ line: own(rescued === undefined ? 'This cannot be undone.' : RESTORE_RESCUED) }]
+  if (action.kind === 'fork') return forkBlocks(outcome)
+  if (action.kind === 'promote')
+    return [
+      { line: own(rescued === undefined ? 'The deletes cannot be undone.' : RESCUED_THERE) },
+      // The summary says how to start it.
+      ...(environment?.status === 'running' ? access : []),
+    ]
   if (action.kind === 'restore') return [{ line: own('Pushed commits and sent messages are not undone.') }, ...access]
   return action.kind === 'delete-checkpoint' ? [] : access
 }
@@ -136,7 +160,7 @@ const doneBlocks = (view: ReplyView, action: Action, outcome: Done, times: TimeT
   const total = ended === null ? 0 : Math.round((ended.at - at) / 1000)
   const waited = total > seconds + 5 ? line` (${own(duration(total))} including the wait)` : []
   return [
-    { line: line`${summary}. It took ${own(duration(seconds))}${waited}.` },
+    { line: line`${remedyLine(summary, action.ticket)}. It took ${own(duration(seconds))}${waited}.` },
     // A runner may have said it already.
     ...lacksOf(action).flatMap((text): Block[] =>
       summary.includes(text.replace(/\.$/, '')) ? [] : [{ line: own(text) }],

@@ -1,5 +1,5 @@
 /** The status comment on each pull request of a ticket. Pure. */
-import type { Ticket } from '../../domain.ts'
+import { attemptOf, type Ticket } from '../../domain.ts'
 import type { Environment, IdleReport, Interruption } from '../../schema/environment.ts'
 import type { KnownEnvironment, KnownRunner, Request } from '../../store/port.ts'
 import { agentLine, projectLine } from './agent-words.ts'
@@ -22,6 +22,7 @@ import {
   rendered,
   requestedBy,
   runnersHost,
+  staysLine,
   type TimeTexts,
   unsavedWorkLine,
 } from './words.ts'
@@ -29,14 +30,18 @@ import {
 export type StatusView = {
   ticket: Ticket
   known: KnownEnvironment
-  /** Machines that were forked for the ticket. */
-  attempts: readonly Pick<Environment, 'ticket' | 'status' | 'vmId' | 'project'>[]
+  /** Machines that were forked for the ticket. `isHere`: the comment stands on the pull request of its branch. */
+  attempts: readonly (Pick<Environment, 'ticket' | 'status' | 'vmId' | 'project' | 'observedAt'> & {
+    isHere: boolean
+  })[]
   /** The runner that has it; null when it is unknown. */
   runner: Pick<KnownRunner, 'host' | 'seenAt' | 'connected'> | null
   /** The last requests that were done, failed or refused; newest first. */
   history: readonly Request[]
   /** When a merge's delete is due, epoch ms; null when none is scheduled. */
   deleteAt: number | null
+  /** The open pull requests that the machine stays for after the merge of another one, `acme/shop#13`. */
+  openAfterMerge: readonly string[]
   /** Its oldest action, when that has waited for a runner for a while. */
   waiting: WaitingView | null
   links: Links
@@ -46,12 +51,15 @@ export type StatusView = {
   fileProblems: readonly string[]
 }
 
-const resultLine = ({ ended, reason, verdict }: Request): Line => {
+const resultLine = ({ action, ended, reason, verdict }: Request): Line => {
   if (verdict === 'refused') return line`refused: ${reason ?? ''}`
   const outcome = ended?.outcome ?? null
   if (outcome === null) return own('in progress')
   if (outcome.result === 'failed') return line`failed: ${code(outcome.failure.message)}`
-  return outcome.result === 'done' ? line`done in ${own(duration(outcome.seconds))}` : own('nothing to do')
+  if (outcome.result === 'skipped') return own('nothing to do')
+  // It says what became of the others.
+  const what = action?.kind === 'promote' ? line`: ${outcome.summary}` : []
+  return line`done in ${own(duration(outcome.seconds))}${what}`
 }
 const historyLine = (request: Request): Line => {
   const { action, what, at, by, ended } = request
@@ -88,14 +96,23 @@ const idleLine = (ticket: Ticket, idle: IdleReport): Line =>
     : line`asleep${own(idle.at === null ? '' : ` since ${moment(idle.at)}`)}: ${idleSleep(idle.state)}`
 
 type Row = [name: string, value: Line]
-const attemptLine = ({ ticket, status, vmId, project }: StatusView['attempts'][number]): Line => {
+const attemptLine = ({ ticket, status, vmId, project, isHere }: StatusView['attempts'][number]): Line => {
   const branch = project?.branch == null ? [] : line`, branch ${code(project.branch)}`
-  return line`${own(ticket)}: ${own(status)}, machine ${code(vmId)}${branch}`
+  return line`${own(ticket)}: ${own(status)}, machine ${code(vmId)}${branch}${own(isHere ? ' (this pull request)' : '')}`
 }
-const attemptBlocks = (attempts: StatusView['attempts']): Block[] =>
-  attempts.length === 0
-    ? []
-    : [{ line: own('Attempts (`/swarm promote` keeps one):') }, { list: attempts.map(attemptLine) }]
+/** They are as old as the one that was observed longest ago. */
+const attemptBlocks = (attempts: StatusView['attempts'], { at }: TimeTexts): Block[] => {
+  const example = attempts.find(({ isHere }) => isHere) ?? attempts[0]
+  if (example === undefined) return []
+  const oldest = attempts.map(({ observedAt }) => observedAt).reduce((one, other) => (one < other ? one : other))
+  const command = code(`/swarm promote ${attemptOf(example.ticket)}`)
+  return [
+    {
+      line: line`Attempts as of ${own(at(oldest))} (${command} makes ${own(example.ticket)} the machine of the ticket and deletes the others):`,
+    },
+    { list: attempts.map(attemptLine) },
+  ]
+}
 
 const rows = ({ ticket, known: { environment }, runner, links }: StatusView, times: TimeTexts): Row[] => {
   const { at } = times
@@ -132,7 +149,8 @@ const rows = ({ ticket, known: { environment }, runner, links }: StatusView, tim
 }
 
 const existing = (view: StatusView, times: TimeTexts): Block[] => {
-  const { ticket, known, attempts, runner, history, deleteAt, waiting, links, skippedMoves, fileProblems } = view
+  const { ticket, known, attempts, runner, history, deleteAt, openAfterMerge } = view
+  const { waiting, links, skippedMoves, fileProblems } = view
   const { environment } = known
   const away: Block[] =
     runner === null || runner.connected
@@ -153,9 +171,12 @@ const existing = (view: StatusView, times: TimeTexts): Block[] => {
     { heading: own(`${ticket}: ${environment.status}`) },
     { table: [[[], []], ...rows(view, times).map(([name, value]) => [own(name), value])] },
     ...away,
-    ...attemptBlocks(attempts),
+    ...attemptBlocks(attempts, times),
     ...waitingBlocks(waiting),
     ...graceBlocks(deleteAt),
+    ...(openAfterMerge.length === 0
+      ? []
+      : [{ line: line`A pull request of ${own(ticket)} is merged.${staysLine(openAfterMerge)}` }]),
     ...skippedMoves.map(reason => ({ line: line`The ticket was not moved in Jira: ${reason}.` })),
     ...checkpointBlocks(environment, times, links),
     ...historyBlocks(history),
@@ -173,6 +194,7 @@ const gone = (
   { ticket, runner, history, waiting, attempts, known: { runnerForgotten } }: StatusView,
   { vmId, provider }: Environment,
   goneAt: number,
+  times: TimeTexts,
 ): Block[] => [
   { heading: own(`${ticket}: ${runnerForgotten ? 'out of reach' : 'deleted'}`) },
   {
@@ -180,7 +202,7 @@ const gone = (
       ? line`The machine ${code(vmId)} (${own(providerName(provider))}) is out of reach as of ${own(moment(goneAt))}: an operator forgot its runner, which is gone for good. ${code('/swarm create')} makes a new one.`
       : line`The machine ${code(vmId)} (${own(providerName(provider))}), its disk and its checkpoints no longer exist as of ${own(moment(goneAt))}.`,
   },
-  ...attemptBlocks(attempts),
+  ...attemptBlocks(attempts, times),
   ...rescuedBlocks(history, runner?.host ?? null),
   ...waitingBlocks(waiting),
   ...historyBlocks(history),
@@ -188,7 +210,7 @@ const gone = (
 
 export const statusComment = (view: StatusView): Rendered => {
   const { environment, goneAt } = view.known
-  return rendered(times => (goneAt === null ? existing(view, times) : gone(view, environment, goneAt)))
+  return rendered(times => (goneAt === null ? existing(view, times) : gone(view, environment, goneAt, times)))
 }
 
 /** What remains of the status comment on a pull request that is not about the ticket any more. */

@@ -1,7 +1,15 @@
 /** Reads from the store what a status comment, a reply or a note shows. */
-import type { Ticket } from '../../domain.ts'
+import { type Ticket, ticketOf } from '../../domain.ts'
 import type { CommentRef } from '../../schema/action.ts'
-import { type ActionRow, HISTORY_LENGTH, type KnownRunner, type Request, type Store } from '../../store/port.ts'
+import {
+  type ActionRow,
+  HISTORY_LENGTH,
+  type KnownRunner,
+  type PullRequestLink,
+  type Request,
+  type Store,
+} from '../../store/port.ts'
+import { openAfterMerge } from '../open-after-merge.ts'
 import { movesOf } from '../own-moves.ts'
 import { type ReplyView, replyTo } from './reply.ts'
 import { statusComment } from './status-comment.ts'
@@ -21,7 +29,7 @@ export type Views = {
 }
 
 const linksOf = async ({ store, webUrl, jiraUrl }: Views, ticket: Ticket): Promise<Links> => {
-  const repositories = new Set((await store.pullRequests.ofTicket(ticket)).map(({ repo }) => repo))
+  const repositories = new Set((await store.pullRequests.ofTicket(ticketOf(ticket))).map(({ repo }) => repo))
   const [repo = null] = repositories
   return linksTo({ webUrl, jiraUrl }, repositories.size === 1 ? repo : null)
 }
@@ -56,11 +64,11 @@ export const waitOf = async (views: Pick<Views, 'store' | 'clock'>, id: string):
     : waitingView(views, row, await views.store.runners.list())
 }
 
-/** Null: the ticket never had a machine. `repo`: where the comment stands. */
+/** Null: the ticket never had a machine. `repo`, `branch`: of the pull request where the comment stands. */
 export const statusOfTicket = async (
   views: Views,
   ticket: Ticket,
-  repo: string,
+  { repo, branch }: Pick<PullRequestLink, 'repo' | 'branch'>,
 ): Promise<{ text: Rendered; exists: boolean } | null> => {
   const { store, waiting } = views
   const known = await store.runners.environment(ticket)
@@ -70,10 +78,14 @@ export const statusOfTicket = async (
   const text = statusComment({
     ticket,
     known,
-    attempts: await store.runners.attempts(ticket),
+    attempts: (await store.runners.attempts(ticket)).map(attempt => ({
+      ...attempt,
+      isHere: attempt.project?.repo === repo && attempt.project.branch === branch,
+    })),
     runner: runners.find(({ id }) => id === known.runnerId) ?? null,
     history: await store.requests.history(ticket, HISTORY_LENGTH),
     deleteAt: await store.inbox.scheduledAt(ticket),
+    openAfterMerge: await openAfterMerge(store, ticket),
     waiting: waitingId === undefined ? null : await waitOf(views, waitingId),
     links: await linksOf(views, ticket),
     skippedMoves: (await movesOf(views, ticket)).flatMap(move => ('skipped' in move ? move.skipped : [])),

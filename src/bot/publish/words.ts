@@ -1,7 +1,7 @@
 /** Phrases that status comments, replies and Jira notes share. Pure. */
 import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
-import type { Ticket } from '../../domain.ts'
+import { type Ticket, ticketOf } from '../../domain.ts'
 import type { Action, Requester } from '../../schema/action.ts'
 import type { Checkpoint, Environment, IdleReport, Interruption, UnsavedWork } from '../../schema/environment.ts'
 import { type Block, code, type Line, line, link, own } from './text.ts'
@@ -63,6 +63,12 @@ const byteSize = (bytes: number): string => {
 export const commandOf = (action: Action): string => {
   if (action.kind === 'status') return action.about ?? 'status'
   if (action.kind === 'agent') return `agent ${action.what}`
+  if (action.kind === 'promote') return `promote ${action.attempt}`
+  if (action.kind === 'fork')
+    return [
+      ...['fork', ...(action.count === 1 ? [] : [action.count])],
+      ...(action.from === null ? [] : ['from', action.from]),
+    ].join(' ')
   if (action.kind === 'delete') return action.force ? 'delete --force' : 'delete'
   return 'name' in action && action.name !== null ? `${action.kind} ${action.name}` : action.kind
 }
@@ -126,7 +132,7 @@ export const linksTo = (
   { webUrl, jiraUrl }: { webUrl: string; jiraUrl: string | null },
   repo: string | null,
 ): Links => ({
-  ticket: ticket => (jiraUrl === null ? null : new URL(`/browse/${ticket}`, jiraUrl).href),
+  ticket: ticket => (jiraUrl === null ? null : new URL(`/browse/${ticketOf(ticket)}`, jiraUrl).href),
   commit: commit => (repo === null ? null : new URL(`/${repo}/commit/${commit}`, webUrl).href),
 })
 
@@ -215,9 +221,15 @@ export const graceBlocks = (scheduledAt: number | null): Block[] =>
         },
       ]
 
+/** Why a machine outlives a merge. `open`: names of pull requests; empty: nothing. */
+export const staysLine = (open: readonly string[]): Line =>
+  open.length === 0 ? [] : line` It stays: ${open.join(', ')} ${own(open.length === 1 ? 'is' : 'are')} open.`
+
 /** How to restore the work that a delete saved. */
 export const RESTORE_RESCUED =
   '`agent-swarm rescued list` there shows it, and `agent-swarm rescued restore` brings it back.'
+/** The same after a summary, which does not say where. */
+export const RESCUED_THERE = `Rescued work is on the runner's host. ${RESTORE_RESCUED}`
 
 // ── Checkpoints ──
 

@@ -16,6 +16,7 @@ import {
 } from '../../store/messages.ts'
 import type { ActionRow, Message, Store } from '../../store/port.ts'
 import type { Metrics } from '../http/metrics.ts'
+import { openAfterMerge } from '../open-after-merge.ts'
 
 /**
  * Whether a failure is reported on the ticket when no command waits for a reply. That of a push's checkpoint is in the status
@@ -73,13 +74,15 @@ const jiraNotes = async (store: Store, { id, action, runnerId }: ActionRow, outc
     const isReported = failure.kind === 'unsaved-work' || (replyTo === null && TOLD_ON_TICKET[kind])
     return isReported ? [jiraNoteMessage(ticket, `failed:${id}`, { kind: 'failed', action, failure })] : []
   }
-  if (action.kind === 'delete') {
+  if (action.kind === 'delete' || action.kind === 'promote') {
     if (outcome.result !== 'done') return []
-    const { rescued = null } = outcome
+    const { rescued = null, summary } = outcome
     const isAnsweredHere = replyTo !== null && !('repo' in replyTo)
-    return isAnsweredHere && rescued === null
-      ? []
-      : [jiraNoteMessage(ticket, `deleted:${id}`, { kind: 'deleted', action, rescued })]
+    if (isAnsweredHere && rescued === null) return []
+    if (action.kind === 'delete')
+      return [jiraNoteMessage(ticket, `deleted:${id}`, { kind: 'deleted', action, rescued })]
+    const open = await openAfterMerge(store, ticket)
+    return [jiraNoteMessage(ticket, `promoted:${id}`, { kind: 'promoted', action, summary, open, rescued })]
   }
   if (action.kind !== 'create' || environment === null || environment.status !== 'running') return []
   const host = (await store.runners.list()).find(runner => runner.id === runnerId)?.host ?? null

@@ -4,13 +4,14 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { ForkTarget, Provider, SshInfo } from '../../../providers/provider.ts'
-import { type EnvironmentKey, newVmId, ticketOf } from '../../domain.ts'
+import { type EnvironmentKey, MAX_ATTEMPTS, newVmId, ticketOf } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import { withLocks } from '../../registry/lock.ts'
 import type { Action } from '../../schema/action.ts'
 import type { MachineSize } from '../../schema/basics.ts'
 import { counted } from '../../words.ts'
 import { noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
+import type { RunnerContext } from '../context.ts'
 import { environmentOf } from '../journal.ts'
 import { undoCreate } from '../machine.ts'
 import { type ActionRunner, earlierTries, type Result, type Target, targetOf, throwIfCancelled } from '../operation.ts'
@@ -29,6 +30,21 @@ export const requireForks = ({ name, fork }: Pick<Provider, 'name' | 'fork'>): N
     `${name} cannot fork machines`,
     'Make a machine for another ticket, for example a sub-task: agent-swarm create TICKET',
   )
+}
+
+/** The keys of the attempts to make. Each number is given once. */
+export const newKeys = ({ registry }: RunnerContext, { ticket: source, count }: Pick<Fork, 'ticket' | 'count'>) => {
+  const ticket = ticketOf(source)
+  const keys = registry.newAttempts(ticket, count)
+  if (keys.length === count) return keys
+  const left = keys.length
+  throw left === 0
+    ? fail('capacity', `${ticket} has had ${MAX_ATTEMPTS} attempts, and can have no more`)
+    : fail(
+        'capacity',
+        `forking ${source}: ${ticket} has had ${MAX_ATTEMPTS - left} attempts, and can have ${left} more`,
+        `Ask for fewer: agent-swarm fork ${source} --count ${left}`,
+      )
 }
 
 /** An attempt that is being made: `id` is its own operation. */
@@ -189,6 +205,9 @@ const summaryOf = ({ provider, row }: Target, from: string | null, keys: readonl
   return `Forked ${row.ticket}${from === null ? '' : `, as it was at ${from},`} into ${attempts}${boots}`
 }
 
+const withBranches = ({ registry }: RunnerContext, keys: readonly EnvironmentKey[]) =>
+  keys.map(ticket => ({ ticket, branch: registry.project(ticket)?.branch ?? null }))
+
 const makeAttempts = async (target: Target, action: Fork, keys: readonly EnvironmentKey[]): Promise<Result> => {
   const { context, caller, provider, row } = target
   const fork = requireForks(provider)
@@ -207,7 +226,10 @@ const makeAttempts = async (target: Target, action: Fork, keys: readonly Environ
     await throwIfCancelled(target)
     await handOut(target, ready)
     const notes = ready.flatMap(each => each.notes)
-    return { summary: [summaryOf(target, action.from, keys), ...notes].join('. ') }
+    return {
+      summary: [summaryOf(target, action.from, keys), ...notes].join('. '),
+      attempts: withBranches(context, keys),
+    }
   } catch (error) {
     await undo(target, attempts, error)
     throw error
@@ -216,23 +238,18 @@ const makeAttempts = async (target: Target, action: Fork, keys: readonly Environ
 
 export const fork: ActionRunner<'fork'> = async (operation, action) => {
   const { context, caller, id } = operation
-  const { ticket, from, count } = action
+  const { ticket, from } = action
   const target = await targetOf(operation, ticket)
   requireForks(target.provider)
   const earlier = earlierTries(operation).at(-1)?.detail
   if (earlier?.reached === 'forked') {
     context.registry.setDetail(id, earlier)
-    return { summary: summaryOf(target, from, earlier.attempts ?? []) }
+    const made = earlier.attempts ?? []
+    return { summary: summaryOf(target, from, made), attempts: withBranches(context, made) }
   }
   const names = await syncCheckpoints(target)
   if (from !== null && !names.includes(from)) throw noSuchCheckpoint(ticket, from, names)
-  const keys = context.registry.newAttempts(ticketOf(ticket), count)
-  if (keys.length < count)
-    throw fail(
-      'capacity',
-      `forking ${ticket}: ${ticketOf(ticket)} can have ${counted(keys.length, 'more attempt')}`,
-      `Delete some: agent-swarm delete ${ticketOf(ticket)}~1`,
-    )
+  const keys = newKeys(context, action)
   const { signal } = caller
   return withLocks(context.home, keys, { signal, onWait: () => {} }, () => makeAttempts(target, action, keys))
 }

@@ -98,11 +98,13 @@ const promoteLocked = async (
   for (const key of others) dismissed.push(await dismiss(operation, key))
   const deleted = dismissed.flatMap(each => each.deleted ?? [])
   const rescued = dismissed.flatMap(each => each.rescued ?? []).join('; ')
+  const isStopped = operation.context.registry.environment(ticket)?.status === 'stopped'
   const summary = [
     `${attemptKey(ticket, attempt)} is now the machine of ${ticket}`,
     ...(deleted.length === 0 ? [] : [`Deleted: ${deleted.join(', ')}`]),
     ...dismissed.flatMap(each => each.kept ?? []),
     ...(rescued === '' ? [] : [rescued]),
+    ...(isStopped ? [`It is stopped. Start it: agent-swarm start ${ticket}`] : []),
   ].join('. ')
   return rescued === '' ? { summary } : { summary, rescued }
 }
@@ -110,7 +112,7 @@ const promoteLocked = async (
 export const promote: ActionRunner<'promote'> = (operation, action) => {
   const { context, caller } = operation
   // The key that the former machine gets. The executor holds the locks of the others.
-  const key = context.registry.newAttempts(action.ticket, 1)
+  const key = [context.registry.freeAttempt(action.ticket)]
   return withLocks(context.home, key, { signal: caller.signal, onWait: () => {} }, () =>
     promoteLocked(operation, action),
   )

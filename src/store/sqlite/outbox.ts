@@ -1,4 +1,4 @@
-import type { Ticket } from '../../domain.ts'
+import { type Ticket, ticketOf } from '../../domain.ts'
 import { MAX_WAIT_MS, type Message, type MessageBody, type OutboxRow, type Store } from '../port.ts'
 import type { Sql } from './sql.ts'
 
@@ -15,7 +15,7 @@ const repositoryOf = (sql: Sql, body: MessageBody): string | null => {
     case 'status':
       return ofTicket(body.ticket) ?? ''
     case 'agent-ended':
-      return ofTicket(body.ticket) ?? null
+      return ofTicket(ticketOf(body.ticket)) ?? null
     case 'reaction':
     case 'outdated-reply':
     case 'open-pull-request':

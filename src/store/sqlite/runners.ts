@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { DAY_MS } from '../../clock.ts'
-import { attemptOf, type Ticket } from '../../domain.ts'
+import { attemptOf, type EnvironmentKey, type Ticket } from '../../domain.ts'
 import type { Action, ActionKind } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { HeartbeatRequest, ManualOperation, Offer } from '../../schema/runner-protocol.ts'
@@ -283,7 +283,7 @@ export const openRunners = (sql: Sql): Store['runners'] => ({
   attempts: async ticket => knownAttempts(sql, ticket),
   withMachine: async () =>
     sql
-      .all<{ ticket: Ticket }>(
+      .all<{ ticket: EnvironmentKey }>(
         'select ticket from environment indexed by environment_runner where gone_at is null order by ticket',
       )
       .map(row => row.ticket),

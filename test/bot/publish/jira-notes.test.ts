@@ -86,6 +86,25 @@ test.for([
     ],
   ],
   [
+    {
+      ...{ kind: 'promoted', open: ['acme/shop#13'], rescued: null },
+      action: { ...create, kind: 'promote', attempt: 2, by: { ...dev, cause: 'merge' } },
+      summary: 'DROP-1~2 is now the machine of DROP-1',
+    },
+    ['paragraph: promote 2 (merge by octocat): DROP-1~2 is now the machine of DROP-1. It stays: acme/shop#13 is open.'],
+  ],
+  [
+    {
+      ...{ kind: 'promoted', open: [], rescued: 'unsaved work is in ~/x' },
+      action: { ...create, kind: 'promote', attempt: 2 },
+      summary: 'DROP-1~2 is now the machine of DROP-1. Deleted: DROP-1~1. unsaved work is in ~/x',
+    },
+    [
+      'paragraph: promote 2 (requested by octocat on GitHub): DROP-1~2 is now the machine of DROP-1. Deleted: DROP-1~1. unsaved work is in ~/x.',
+      "paragraph: Rescued work is on the runner's host. agent-swarm rescued list there shows it, and agent-swarm rescued restore brings it back.",
+    ],
+  ],
+  [
     { kind: 'rescued', ticket: 'DROP-1', rescued: 'unsaved work is in ~/x' },
     [
       "paragraph: The machine of DROP-1 was deleted. Rescued on the runner's host:",

@@ -441,11 +441,34 @@ test.for(actionKinds)('%s: done and failed are told on GitHub and in Jira', kind
   const shown = markdownOf(
     statusComment({
       ...{ ticket: 'DROP-1', known: known(), runner: runner(), history: [{ ...request, action }, success.request] },
-      ...{ deleteAt: null, waiting: null, attempts: [], links, skippedMoves: [], fileProblems: [] },
+      ...{ deleteAt: null, openAfterMerge: [], waiting: null, attempts: [], links, skippedMoves: [], fileProblems: [] },
     }),
   )
   expect(shown).toContain(`failed: \`the cause of ${kind}\``)
   expect(shown).toContain('done in 4 s')
+})
+
+test('a fork lists its attempts, and how to log in and to keep one', () => {
+  const attempts = [
+    { ticket: 'DROP-1~1', branch: 'DROP-1-x-attempt-1' },
+    { ticket: 'DROP-1~2', branch: null },
+  ]
+  const text = replied(
+    view(done('Forked DROP-1 into 2 attempts', { environment: environment(), attempts }), {}, every.fork),
+  )
+  expect(text).toContain('- `DROP-1~1` on the branch `DROP-1-x-attempt-1`\n- `DROP-1~2`\n')
+  expect(text).toContain('Log in: `agent-swarm ssh DROP-1~1`. Keep one: `/swarm promote 1`.')
+  expect(text).not.toContain('agent-swarm ssh DROP-1`')
+})
+
+test('a promote says whether its deletes can be undone, and how to start a machine that is off', () => {
+  const stopped = { environment: environment({ status: 'stopped' }) }
+  const plain = replied(view(done('It is stopped. Start it: agent-swarm start DROP-1', stopped), {}, every.promote))
+  expect(plain).toContain('It is stopped. Start it: `/swarm start`. It took')
+  expect(plain).toContain('The deletes cannot be undone.')
+  const rescued = replied(view(done('x', { ...stopped, rescued: 'it is in ~/x' }), {}, every.promote))
+  expect(rescued).toContain("Rescued work is on the runner's host. `agent-swarm rescued list` there shows it")
+  expect(rescued).not.toContain('cannot be undone')
 })
 
 test('what a new machine lacks is told once, whoever tells it', () => {

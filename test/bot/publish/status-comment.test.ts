@@ -12,6 +12,7 @@ const view = (more: Partial<StatusView> = {}): StatusView => ({
   runner: runner(),
   history: [],
   deleteAt: null,
+  openAfterMerge: [],
   waiting: null,
   attempts: [],
   links: noLinks,
@@ -28,13 +29,17 @@ test('the attempts of the ticket stand beside it', () => {
     problem: null,
   }
   const attempts = [
-    { ...environment(), ticket: 'DROP-1~1', vmId: 'as-drop-1-1-00000001', status: 'stopped' as const },
-    { ...environment(), ticket: 'DROP-1~2', vmId: 'as-drop-1-2-00000002', project },
+    { ...environment(), ticket: 'DROP-1~1', vmId: 'as-drop-1-1-00000001', status: 'stopped' as const, isHere: false },
+    { ...environment(), ticket: 'DROP-1~2', vmId: 'as-drop-1-2-00000002', project, isHere: true },
   ]
   const text = statusOf({ attempts })
-  expect(text).toContain('Attempts (`/swarm promote` keeps one):')
+  expect(text).toContain(
+    'Attempts as of 2026-11-24 09:45:10 UTC (`/swarm promote 2` makes DROP-1~2 the machine of the ticket and deletes the others):',
+  )
   expect(text).toContain('DROP-1~1: stopped, machine `as-drop-1-1-00000001`')
-  expect(text).toContain('DROP-1~2: running, machine `as-drop-1-2-00000002`, branch `DROP-1-x-attempt-2`')
+  expect(text).toContain(
+    'DROP-1~2: running, machine `as-drop-1-2-00000002`, branch `DROP-1-x-attempt-2` (this pull request)',
+  )
 })
 
 const common = { ticket: 'DROP-1', by: dev, replyTo: null }
@@ -56,6 +61,19 @@ const failed = (message: string): Outcome => ({
   result: 'failed',
   failure: { kind: 'capacity', message, remedy: null },
   environment: null,
+})
+
+test('what a promote did, and for which pull request the machine stays', () => {
+  const summary = 'DROP-1~2 is now the machine of DROP-1. Deleted: DROP-1~1, DROP-1~3'
+  const action: Action = { kind: 'promote', attempt: 2, ...common }
+  const text = statusOf({
+    history: [request('09:45:11', action, done({ summary }))],
+    openAfterMerge: ['acme/shop#13'],
+  })
+  expect(text).toContain('A pull request of DROP-1 is merged. It stays: acme/shop\\#\u200b13 is open.')
+  expect(text).toContain(
+    '2026-11-24 09:45:11 UTC: `promote 2`, requested by `octocat` on GitHub: done in 3.2 s: DROP-1\\~2 is now the machine of DROP-1. Deleted: DROP-1\\~1, DROP-1\\~3',
+  )
 })
 
 const SSH =

@@ -51,7 +51,7 @@ const stage = (limits: StoreLimits = {}) => {
       return view === null ? null : markdownOf(rendered(() => [{ line: waitingLine(view) }]))
     },
     status: async () => {
-      const status = await statusOfTicket(views, 'DROP-1', 'acme/shop')
+      const status = await statusOfTicket(views, 'DROP-1', { repo: 'acme/shop', branch: 'DROP-1-x' })
       return status === null ? null : markdownOf(status.text)
     },
   }

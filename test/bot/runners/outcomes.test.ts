@@ -55,6 +55,12 @@ test.for([
     done(null),
     ['reply:github:acme/shop:500', 'reaction:acme/shop:500:done', 'jira:deleted:a'],
   ],
+  [
+    'a promote by the merge of an attempt',
+    { kind: 'promote', attempt: 2, ticket: 'DROP-1', by: dev, replyTo: null } as const,
+    done(),
+    ['status:DROP-1', 'jira:promoted:a'],
+  ],
   ['a delete that found no machine', remove, { result: 'skipped', reason: 'no machine', environment: null }, []],
   ['a failed stop', actionOn('DROP-1', 'stop'), failed('capacity'), ['jira:failed:a']],
   [

@@ -209,7 +209,18 @@ describe('what cannot be done', () => {
         operation: 1,
       })
     expect(await it.do(actions.fork('DROP-1', 2))).toMatchObject({
-      failure: { kind: 'capacity', message: 'forking DROP-1: DROP-1 can have 1 more attempt' },
+      failure: { kind: 'capacity', message: 'forking DROP-1: DROP-1 has had 98 attempts, and can have 1 more' },
+    })
+    registry.begin({
+      ticket: 'DROP-1~99',
+      provider: 'synthetic',
+      vmId: 'as-x-00000099',
+      baseImage: 'x',
+      by,
+      operation: 1,
+    })
+    expect(await it.do(actions.fork('DROP-1', 1))).toMatchObject({
+      failure: { kind: 'capacity', message: 'DROP-1 has had 99 attempts, and can have no more' },
     })
   })
 })

@@ -46,6 +46,14 @@ test('the attempt becomes the machine of its ticket, and the former machine and 
   expect(history).toEqual(['promote', 'fork', 'fork', 'create'])
 })
 
+test('one that is stopped says how to start the machine of the ticket', async () => {
+  await it.do(actions.stop('DROP-1~2'))
+  expect(await it.do(promote)).toMatchObject({
+    summary:
+      'DROP-1~2 is now the machine of DROP-1. Deleted: DROP-1~1, DROP-1~3, DROP-1~4. It is stopped. Start it: agent-swarm start DROP-1',
+  })
+})
+
 test('a machine whose work is not known to be saved is kept and stopped, and told', async () => {
   it.addUnsavedWork('DROP-1')
   const outcome = await it.do(promote)
