@@ -4,6 +4,7 @@ import type { Provider } from '../../providers/provider.ts'
 import type { Ticket } from '../domain.ts'
 import type { EnvironmentRow, Try } from '../registry/registry.ts'
 import type { Action, ActionKind, Requester } from '../schema/action.ts'
+import type { Outcome } from '../schema/outcome.ts'
 import { type RunnerContext, requireEnvironment } from './context.ts'
 
 export type Caller = {
@@ -35,13 +36,9 @@ export const targetOf = async (
   row = requireEnvironment(operation.context, ticket),
 ): Promise<Target> => ({ ...operation, row, provider: await operation.context.provider(row.provider) })
 
-/**
- * `summary` is a sentence without a full stop. `rescued`: the work that a delete saved first, and where. `log`: the last lines of
- * the logs that were asked for.
- */
-export type Result =
-  | { summary: string; rescued?: string | undefined; log?: string; pauseMs?: number | undefined }
-  | { skipped: string }
+type Done = Extract<Outcome, { result: 'done' }>
+/** `summary` is a sentence without a full stop. */
+export type Result = Omit<Done, 'result' | 'environment' | 'seconds'> | { skipped: string }
 export type ActionRunner<Kind extends ActionKind> = (
   operation: Operation,
   action: Extract<Action, { kind: Kind }>,

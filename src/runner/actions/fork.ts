@@ -9,6 +9,7 @@ import { fail, failureOf } from '../../errors.ts'
 import { withLocks } from '../../registry/lock.ts'
 import type { Action } from '../../schema/action.ts'
 import type { MachineSize } from '../../schema/basics.ts'
+import type { MadeAttempt } from '../../schema/outcome.ts'
 import { counted } from '../../words.ts'
 import { noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
 import { environmentOf } from '../journal.ts'
@@ -64,7 +65,8 @@ const attemptsOf = (target: Target, keys: readonly EnvironmentKey[]): Promise<At
   Promise.all(
     keys.map(async key => {
       const [operation] = target.context.registry.openOperations(key)
-      return { ...(await targetOf(target, key)), id: operation?.id ?? target.id, began: performance.now() }
+      const caller = { ...target.caller, onPhase: (phase: string) => target.caller.onPhase(`${key}: ${phase}`) }
+      return { ...(await targetOf(target, key)), caller, id: operation?.id ?? target.id, began: performance.now() }
     }),
   )
 
@@ -158,10 +160,23 @@ const undo = async (source: Target, attempts: readonly Attempt[], error: unknown
   if (left !== undefined) throw left.reason
 }
 
-const summaryOf = ({ provider, row }: Target, from: string | null, keys: readonly EnvironmentKey[]): string => {
-  const boots = provider.memoryForks === true ? '' : `. ${provider.name} forks disks alone, so they booted`
-  const attempts = `${keys.length === 1 ? 'an attempt' : counted(keys.length, 'attempt')}: ${keys.join(', ')}`
-  return `Forked ${row.ticket}${from === null ? '' : `, as it was at ${from},`} into ${attempts}${boots}`
+/** What it made, for people and for programs. */
+const madeOf = (
+  { context: { registry }, provider, row }: Target,
+  from: string | null,
+  keys: readonly EnvironmentKey[],
+): { summary: string; attempts: MadeAttempt[] } => {
+  const it = keys.length === 1 ? 'It' : 'They'
+  const boots = provider.memoryForks === true ? '' : `. ${it} booted, because ${provider.name} copies only disks`
+  return {
+    summary: `Forked ${row.ticket}${from === null ? '' : ` from its checkpoint ${from}`}: made ${keys.join(', ')}${boots}`,
+    attempts: keys.flatMap(ticket => {
+      const made = registry.environment(ticket)
+      if (made === null) return []
+      const { vmId, status, ssh } = made
+      return [{ ticket, vmId, status, branch: registry.project(ticket)?.branch ?? null, ssh }]
+    }),
+  }
 }
 
 const makeAttempts = async (target: Target, action: Fork, keys: readonly EnvironmentKey[]): Promise<Result> => {
@@ -184,7 +199,8 @@ const makeAttempts = async (target: Target, action: Fork, keys: readonly Environ
     await throwIfCancelled(target)
     await handOut(target, ready)
     const notes = ready.flatMap(each => each.notes)
-    return { summary: [summaryOf(target, action.from, keys), ...notes].join('. ') }
+    const made = madeOf(target, action.from, keys)
+    return { ...made, summary: [made.summary, ...notes].join('. ') }
   } catch (error) {
     await undo(target, attempts, error)
     throw error
@@ -199,7 +215,7 @@ export const fork: ActionRunner<'fork'> = async (operation, action) => {
   const earlier = earlierTries(operation).at(-1)?.detail
   if (earlier?.reached === 'forked') {
     context.registry.setDetail(id, earlier)
-    return { summary: summaryOf(target, from, earlier.attempts ?? []) }
+    return madeOf(target, from, earlier.attempts ?? [])
   }
   const names = await syncCheckpoints(target)
   if (from !== null && !names.includes(from)) throw noSuchCheckpoint(ticket, from, names)

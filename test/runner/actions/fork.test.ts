@@ -31,7 +31,11 @@ test('attempts have the state of the machine at the moment, and keys, machines, 
   })
   expect(await it.do(actions.fork('DROP-1', 2))).toMatchObject({
     result: 'done',
-    summary: 'Forked DROP-1 into 2 attempts: DROP-1~1, DROP-1~2. synthetic forks disks alone, so they booted',
+    summary: 'Forked DROP-1: made DROP-1~1, DROP-1~2. They booted, because synthetic copies only disks',
+    attempts: [
+      { ticket: 'DROP-1~1', status: 'running', branch: null, ssh: null },
+      { ticket: 'DROP-1~2', vmId: expect.stringMatching(/^as-drop-1-2-/) },
+    ],
     environment: { ticket: 'DROP-1', status: 'running' },
   })
   expect(keys()).toEqual(['DROP-1', 'DROP-1~1', 'DROP-1~2'])
@@ -56,7 +60,7 @@ test('attempts of a checkpoint, and of another attempt, get the next numbers', a
   await it.do(actions.checkpoint('DROP-1', 'before'))
   it.write('DROP-1', 'work', 'two')
   expect(await it.do(actions.fork('DROP-1', 1, 'before'))).toMatchObject({
-    summary: expect.stringMatching(/^Forked DROP-1, as it was at before, into an attempt: DROP-1~1\./),
+    summary: 'Forked DROP-1 from its checkpoint before: made DROP-1~1. It booted, because synthetic copies only disks',
   })
   expect(it.read('DROP-1~1', 'work')).toBe('one')
   await it.do(actions.delete('DROP-1~1', true))
@@ -200,7 +204,7 @@ test('room that attempts have is no other machine’s', async () => {
   })
 })
 
-test.for(['fork', 'start', 'ssh'])('a fork that is killed at %s leaves nothing', async phase => {
+test.for(['fork', 'DROP-1~1: start', 'ssh'])('a fork that is killed at %s leaves nothing', async phase => {
   expect(await it.dieAt(phase, actions.fork('DROP-1', 2))).toBe(true)
   await recoverAll(it.context)
   expect(keys()).toEqual(['DROP-1'])
