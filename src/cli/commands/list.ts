@@ -23,10 +23,11 @@ const orders: Readonly<Record<string, (a: Listed, b: Listed) => number>> = {
 
 const toJson = (listed: Listed): Output<'list'>[number] => {
   const { ticket, provider, vmId, ip, status, baseImage, createdAt, usage, price, paused, ssh, checkpoints } = listed
-  const { interruption } = listed
+  const { interruption, attempt = null } = listed
   return {
     ...{ ticket, provider, vmId, ip, status, baseImage, createdAt, diskBytes: usage?.diskBytes ?? null, paused, ssh },
     checkpoints: checkpoints.map(({ name }) => name),
+    attempt,
     ...(price === undefined ? {} : { price }),
     ...(interruption === undefined ? {} : { interruption }),
   }

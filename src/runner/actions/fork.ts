@@ -12,6 +12,7 @@ import type { MachineSize } from '../../schema/basics.ts'
 import type { MadeAttempt } from '../../schema/outcome.ts'
 import { counted } from '../../words.ts'
 import { noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
+import type { RunnerContext } from '../context.ts'
 import { environmentOf } from '../journal.ts'
 import { converge, undoCreate } from '../machine.ts'
 import { type ActionRunner, earlierTries, type Result, type Target, targetOf, throwIfCancelled } from '../operation.ts'
@@ -35,16 +36,32 @@ export const requireForks = ({ name, fork }: Pick<Provider, 'name' | 'fork'>): N
 /** An attempt that is being made: `id` is its own operation. */
 type Attempt = Target & { began: number }
 
+export const timesMachine = ({ cpus, memoryMiB, diskGiB }: MachineSize, count: number): MachineSize => ({
+  cpus: cpus * count,
+  memoryMiB: memoryMiB * count,
+  diskGiB: diskGiB * count,
+})
+
+/** The keys of new attempts. Throws when the ticket has the most already. */
+export const newKeys = (
+  { registry }: Pick<RunnerContext, 'registry'>,
+  { ticket, count }: Pick<Fork, 'ticket' | 'count'>,
+): EnvironmentKey[] => {
+  const keys = registry.newAttempts(ticketOf(ticket), count)
+  if (keys.length === count) return keys
+  throw fail(
+    'capacity',
+    `forking ${ticket}: ${ticketOf(ticket)} can have ${counted(keys.length, 'more attempt')}`,
+    `Delete some: agent-swarm delete ${ticketOf(ticket)}~1`,
+  )
+}
+
 /** Rows, machine ids and reservations of all attempts, or of none. */
 const begin = async (target: Target, { from }: Pick<Fork, 'from'>, keys: readonly EnvironmentKey[]): Promise<void> => {
   const { context, caller, id, by, provider, row } = target
   const { registry, clock } = context
   const need = await needOfMachine(context, provider, row.vmId)
-  const all: MachineSize = {
-    cpus: need.cpus * keys.length,
-    memoryMiB: need.memoryMiB * keys.length,
-    diskGiB: need.diskGiB * keys.length,
-  }
+  const all = timesMachine(need, keys.length)
   const { correlation } = caller
   const at = clock().toISOString()
   await withRoomFor(target, provider, { kind: 'fork', ticket: row.ticket, need: all }, () =>
@@ -219,13 +236,7 @@ export const fork: ActionRunner<'fork'> = async (operation, action) => {
   }
   const names = await syncCheckpoints(target)
   if (from !== null && !names.includes(from)) throw noSuchCheckpoint(ticket, from, names)
-  const keys = context.registry.newAttempts(ticketOf(ticket), count)
-  if (keys.length < count)
-    throw fail(
-      'capacity',
-      `forking ${ticket}: ${ticketOf(ticket)} can have ${counted(keys.length, 'more attempt')}`,
-      `Delete some: agent-swarm delete ${ticketOf(ticket)}~1`,
-    )
+  const keys = newKeys(context, { ticket, count })
   const { signal } = caller
   return withLocks(context.home, keys, { signal, onWait: () => {} }, () => makeAttempts(target, action, keys))
 }

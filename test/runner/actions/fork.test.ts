@@ -96,7 +96,7 @@ test('every command that takes a ticket takes an attempt', async () => {
 test('a create makes no attempt', async () => {
   expect(await it.do(actions.create('DROP-1~7'))).toMatchObject({
     result: 'failed',
-    failure: { kind: 'usage', remedy: 'A fork makes new ones: agent-swarm fork DROP-1' },
+    failure: { kind: 'no-such-environment', remedy: 'DROP-1 has no attempts. To make one: agent-swarm fork DROP-1' },
   })
   expect(it.machines()).toHaveLength(1)
 })
@@ -147,9 +147,12 @@ describe('what cannot be done', () => {
         diskBytes: { total: 1e13, available: 1e13 },
       }),
     }))
-    expect(outcome).toMatchObject({
-      failure: { kind: 'capacity', message: expect.stringMatching(/^forking DROP-1: it needs 8 GiB of memory, and /) },
-    })
+    const failure = {
+      kind: 'capacity',
+      message: expect.stringMatching(/^forking DROP-1: it needs 8 GiB of memory, and /),
+    }
+    expect(outcome).toMatchObject({ failure })
+    await expect(planAction(it.context, actions.fork('DROP-1', 2))).rejects.toMatchObject({ failure })
   })
   test('a fork that fails', async () => {
     const outcome = await refuse(() => ({ fork: () => Promise.reject(fail('disk-full', 'no space')) }))
@@ -175,9 +178,9 @@ describe('what cannot be done', () => {
         by,
         operation: 1,
       })
-    expect(await it.do(actions.fork('DROP-1', 2))).toMatchObject({
-      failure: { kind: 'capacity', message: 'forking DROP-1: DROP-1 can have 1 more attempt' },
-    })
+    const failure = { kind: 'capacity', message: 'forking DROP-1: DROP-1 can have 1 more attempt' }
+    expect(await it.do(actions.fork('DROP-1', 2))).toMatchObject({ failure })
+    await expect(planAction(it.context, actions.fork('DROP-1', 2))).rejects.toMatchObject({ failure })
   })
 })
 

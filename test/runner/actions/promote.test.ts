@@ -32,8 +32,8 @@ test('the attempt becomes the machine of its ticket, and the former machine and 
   expect(await planAction(it.context, promote)).toEqual({
     would: [
       `make ${chosen} the machine of DROP-1`,
-      'look for unsaved work in what goes; save it first, or keep the machine',
-      `delete DROP-1~1, DROP-1~3, the present machine of DROP-1, ${former}`,
+      'look for unsaved work in what it deletes; save it first, or keep the machine',
+      `delete the former machine of DROP-1, ${former}, DROP-1~1 and DROP-1~3`,
     ],
   })
   expect(await it.do(promote)).toMatchObject({
