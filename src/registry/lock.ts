@@ -3,7 +3,7 @@
  * runner, CLI, a second runner by mistake. A lock is an exclusive transaction on an empty SQLite file: the kernel releases it when
  * its process dies, kill -9 included.
  */
-import { mkdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -55,6 +55,14 @@ export const withRoomLock = async <T>(home: string, signal: AbortSignal, work: (
 
 /** Held by a runner as long as it lives. Null when another runner of this home has it. */
 export const tryRunnerLock = (home: string): (() => void) | null => lockFile(join(home, 'runner.lock'))
+
+/** Whether a runner of this home runs. */
+export const isRunnerRunning = (home: string): boolean => {
+  if (!existsSync(join(home, 'runner.lock'))) return false
+  const release = tryRunnerLock(home)
+  release?.()
+  return release === null
+}
 
 /** Throws `busy` while a runner of this home runs. It would go on with the file of the registry that is replaced. */
 export const requireNoRunner = (home: string, doing: string): void => {

@@ -146,6 +146,29 @@ describe('attempts', () => {
   })
 })
 
+test('a ready machine says what it is to who would delete it', async () => {
+  cli.know(registry =>
+    registry.beginPoolMachine(
+      {
+        ...{ vmId: 'as-pool-5ccb5d48', provider: 'synthetic', pool: 'agent-swarm-base', hold: 'memory' },
+        madeOf: {
+          ...{ image: 'agent-swarm-base', cpus: 1, memoryMiB: 1, diskGiB: 1 },
+          repository: null,
+          commit: null,
+          versions: null,
+        },
+      },
+      { by: { via: 'clock', who: null }, at: '2026-11-29T12:00:00.000Z' },
+    ),
+  )
+  expect(await swarm('delete', 'as-pool-5ccb5d48')).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(
+      /as-pool-5ccb5d48 is a ready machine of the pool agent-swarm-base[\s\S]*take the pool out of config\.yaml and start the runner/,
+    ),
+  })
+})
+
 describe('delete', () => {
   const onTerminal = (words: string[], text: string) => cli.terminal(words, { type: { prompt: '[y/N]', text } })
 

@@ -86,7 +86,7 @@ export const run: RunCommand = invocation =>
     }
     await draw(invocation, async () => {
       const { total, rows } = await look(context, invocation)
-      const ready = poolStandings(context).filter(pool => pool.ready > 0)
+      const ready = poolStandings(context).filter(pool => pool.ready > 0 && pool.wanted > 0)
       const below = ready.length === 0 ? '' : `\n${ready.map(readyText).join(', ')}`
       if (rows.length > 0) return `${listTable(rows, context.clock(), terminal)}${below}`
       const text =

@@ -1,11 +1,12 @@
 /** Machines that are kept ready, on synthetic ones: what is made, handed out, given up, and what is not. */
 import { once } from 'node:events'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { Provider } from '../../../providers/provider.ts'
 import { hostPage, hostStatus } from '../../../src/cli/status/host.ts'
 import { fail } from '../../../src/errors.ts'
+import { tryRunnerLock } from '../../../src/registry/lock.ts'
 import { guestHash } from '../../../src/runner/link/guest-files.ts'
-import { poolStandings, readyText } from '../../../src/runner/pool/standing.ts'
+import { poolStandings, readyText, standingText } from '../../../src/runner/pool/standing.ts'
 import { findAll, reconcile } from '../../../src/runner/reconciler/reconcile.ts'
 import { recoverAll } from '../../../src/runner/recovery.ts'
 import { roomNow } from '../../../src/runner/room.ts'
@@ -485,8 +486,23 @@ test('people see what is ready, how many are wanted, and what is wrong', async (
   const terminal = { stdout: { isTTY: false }, env: {} } as never
   const page = hostPage(status, it.home, { now: it.context.clock(), terminal })
   expect(page).toContain(
-    'READY\n2 ready machines of agent-swarm-base\n0 ready machines of acme/shop, of 1 that are wanted',
+    'READY\nagent-swarm-base: 2 of 2 machines ready\nacme/shop: 0 of 1 machine ready. The runner makes them; it is not running: agent-swarm up\n',
   )
+})
+
+test('machines of a pool that the settings have no more are not ready for anybody', async () => {
+  setPools(it.context, poolOf({ ready: 2 }))
+  await filler.fill()
+  setPools(it.context)
+  const [standing] = poolStandings(it.context)
+  if (standing === undefined) throw new Error('no pool')
+  const left = 'agent-swarm-base: 2 machines left from earlier settings; the runner deletes them'
+  expect(standingText(it.context, standing)).toEqual({
+    ...{ text: `${left}; it is not running: agent-swarm up`, isStuck: true },
+  })
+  const release = tryRunnerLock(it.home)
+  onTestFinished(() => release?.())
+  expect(standingText(it.context, standing)).toEqual({ text: left, isStuck: false })
 })
 
 describe('what becomes of it without its filler', () => {
