@@ -148,7 +148,7 @@ describe('a create', () => {
     const outcome = await it.do(actions.create(T))
     expect(outcome).toMatchObject({
       result: 'done',
-      summary: `${T} has a machine: ${ready?.vmId} on synthetic, which was kept ready`,
+      summary: `${T} has a machine: ${ready?.vmId} on synthetic, a ready machine of the pool agent-swarm-base`,
       environment: { vmId: ready?.vmId, status: 'running', baseImage: 'agent-swarm-base' },
     })
     expect(await listed(ready?.vmId ?? '')).toMatchObject({ ticket: T, status: 'running' })
@@ -301,7 +301,7 @@ describe('a pool of a repository', () => {
     expect(clones).toEqual([ready?.vmId])
     await it.do(actions.create('DROP-2'))
     expect(it.vmIdOf('DROP-2')).not.toBe(ready?.vmId)
-    expect(await it.do(create)).toMatchObject({ summary: expect.stringContaining('which was kept ready') })
+    expect(await it.do(create)).toMatchObject({ summary: expect.stringContaining('a ready machine of the pool') })
     expect(it.vmIdOf(T)).toBe(ready?.vmId)
     expect(it.context.registry.project(T)).toMatchObject({ repo: REPO, path: '~/shop' })
   })
@@ -367,7 +367,7 @@ describe('a guest that is reached over SSH', () => {
     expect(machines()).toMatchObject([{ machineId: ID }])
     const [ready] = machines()
     expect(await it.do(actions.create('SHOP_2-7'))).toMatchObject({
-      summary: expect.stringContaining('which was kept ready'),
+      summary: expect.stringContaining('a ready machine of the pool'),
       environment: { ssh: { ...at, port: portOf(ready?.vmId ?? '') } },
     })
     expect(guest.names).toEqual([`as-shop-2-7-${ready?.vmId.slice(-8)}`])
