@@ -32,16 +32,15 @@ const bare = (name: string, summary: string, meaning: (base: CommandBase) => Mea
   ...{ usage: name, summary, example: `/swarm ${name}`, maxWords: 0 },
   interpret: (_words, base) => meaning(base),
 })
+const invalidName = (word: string): Meaning => ({
+  answer: `\`${quoted(word)}\` is not a valid checkpoint name. A name has up to 41 letters, digits and hyphens, and starts with a letter or a digit.`,
+})
 /** A command with an optional checkpoint name. */
 const named =
   (toAction: (name: string | null, base: CommandBase, flagged: boolean) => Action): SlashCommand['interpret'] =>
   ([word], base, flagged) => {
     const name = word === undefined ? null : parseCheckpointName(word)
-    return word !== undefined && name === null
-      ? {
-          answer: `\`${quoted(word)}\` is not a valid checkpoint name. A name has up to 41 letters, digits and hyphens, and starts with a letter or a digit.`,
-        }
-      : { action: toAction(name, base, flagged) }
+    return word !== undefined && name === null ? invalidName(word) : { action: toAction(name, base, flagged) }
   }
 /** `owner/name` on GitHub. */
 const REPOSITORY = /^[A-Za-z0-9][A-Za-z0-9_-]{0,38}\/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}$/
@@ -55,7 +54,9 @@ const readFork: SlashCommand['interpret'] = (words, base) => {
   const [word, name, ...more] = hasCount ? words.slice(1) : words
   const isCount = !hasCount || /^[1-9]$/.test(first)
   const from = name === undefined ? null : parseCheckpointName(name)
-  const isFrom = word === undefined || (word.toLowerCase() === 'from' && from !== null && more.length === 0)
+  const isNamed = word?.toLowerCase() === 'from' && name !== undefined && more.length === 0
+  if (isCount && isNamed && from === null) return invalidName(name)
+  const isFrom = word === undefined || isNamed
   return isCount && isFrom
     ? { action: { kind: 'fork', ...base, count: hasCount ? Number(first) : 1, from } }
     : {
@@ -151,7 +152,7 @@ export const slashCommands = {
   promote: {
     usage: 'promote [number]',
     summary:
-      'Makes the attempt of this number the machine of the ticket; on the pull request of an attempt, that one. The former machine and the other attempts are deleted; their unsaved work is saved first.',
+      "Makes the attempt of this number the machine of the ticket. Without a number, on an attempt's pull request: that attempt. The former machine and the other attempts are deleted; their unsaved work is saved first.",
     example: '/swarm promote 2',
     maxWords: 1,
     interpret: ([word], base) => {
@@ -164,7 +165,7 @@ export const slashCommands = {
   delete: {
     usage: 'delete [--force]',
     summary:
-      'Deletes the machine and its checkpoints. Unsaved work is saved first; if that fails, the machine is stopped and kept. `--force` deletes without saving.',
+      'Deletes the machine and its checkpoints. The attempts of a ticket stay. Unsaved work is saved first; if that fails, the machine is stopped and kept. `--force` deletes without saving.',
     example: '/swarm delete',
     maxWords: 0,
     flag: '--force',

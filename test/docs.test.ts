@@ -34,6 +34,19 @@ test('every object in docs/json is closed', () => {
     if (name.startsWith('docs/json/')) expect([name, open(JSON.parse(content()))]).toEqual([name, []])
 })
 
+test.for([
+  'README.md',
+  'CHANGELOG.md',
+  ...readdirSync(join(root, 'docs')).flatMap(name => (name.endsWith('.md') ? [`docs/${name}`] : [])),
+])('every table of %s has a line of dashes under its header', name => {
+  const lines = readFileSync(join(root, name), 'utf8')
+    .replaceAll(/^ *```[\s\S]*?^ *```/gm, '')
+    .split('\n')
+    .map(line => line.trim())
+  const headers = lines.flatMap((line, at) => (/^\|/.test(line) && !/^\|/.test(lines[at - 1] ?? '') ? [at] : []))
+  expect(headers.filter(at => !/^\|(?:\s*:?-+:?\s*\|)+$/.test(lines[at + 1] ?? '')).map(at => lines[at])).toEqual([])
+})
+
 test('docs/operating.md says of every table how long its rows are kept', () => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-docs-'))
   onTestFinished(() => rmSync(home, { recursive: true }))

@@ -23,9 +23,17 @@ export const machineArgument = async (text: string | undefined, { env }: Termina
   const typed = text ?? ''
   if (isEnvironmentKey(typed.toUpperCase()) || typed.length < LEAST_PREFIX || !typed.includes('-'))
     return ticketArgument(text)
-  const { ticketsByPrefix } = await import('./known.ts')
+  const { knownPoolOf, ticketsByPrefix } = await import('./known.ts')
   const [ticket, ...others] = await ticketsByPrefix(env, typed)
-  if (ticket === undefined) return ticketArgument(text)
+  if (ticket === undefined) {
+    const pool = await knownPoolOf(env, typed)
+    if (pool === null) return ticketArgument(text)
+    throw fail(
+      'usage',
+      `${typed} is a ready machine of the pool ${pool}`,
+      'It has no ticket. To remove it: take the pool out of config.yaml and start the runner.',
+    )
+  }
   if (others.length === 0) return ticket
   throw fail(
     'usage',

@@ -9,7 +9,8 @@ import { PROJECT_PHASES } from '../runner/project/phases.ts'
 import { recoverAll } from '../runner/recovery.ts'
 import type { Action, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
-import type { Outcome } from '../schema/outcome.ts'
+import type { MadeAttempt, Outcome } from '../schema/outcome.ts'
+import { attemptsStay, stayingAttempts } from './attempts.ts'
 import { type Change, keyOf } from './change-kinds.ts'
 import type { Output } from './json.ts'
 import { type Invocation, print, printFailure, printJson, printNote } from './terminal/output.ts'
@@ -52,6 +53,17 @@ const withHint = async (
 
 const sshLine = (environment: Environment | null): string[] =>
   environment?.status === 'running' ? [`Open a shell: agent-swarm ssh ${environment.ticket}`] : []
+
+/** After a fork: the branches, and what to do next. */
+const attemptLines = (attempts: readonly MadeAttempt[]): string[] => {
+  const [first] = attempts
+  if (first === undefined) return []
+  const branches = attempts.flatMap(({ ticket, branch }) => (branch === null ? [] : [`${ticket}: ${branch}`]))
+  return [
+    ...(branches.length === 0 ? [] : [`Branches: ${branches.join(', ')}`]),
+    `Open a shell: agent-swarm ssh ${first.ticket}. Keep one: agent-swarm promote ${first.ticket}`,
+  ]
+}
 
 /** The name is that of the folder in the line before. */
 const bringBackLine = ({ rescued }: { rescued?: string | undefined }): string[] =>
@@ -151,6 +163,15 @@ export const perform = async (
 /** What a command prints about one ticket with `--json`. */
 type Shown = Output<'checkpoint'>
 
+/** A delete says which attempts it leaves alone; `going`: all that the command deletes. */
+const withAttempts = (context: RunnerContext, shown: Shown, going: readonly Ticket[]): Shown => {
+  const staying = stayingAttempts(context.registry.attempts(shown.ticket), shown.ticket, going)
+  if (staying.length === 0) return shown
+  const text = attemptsStay('Its', staying)
+  if (shown.result === 'done') return { ...shown, summary: `${shown.summary}. ${text}` }
+  return shown.result === 'planned' ? { ...shown, would: [...shown.would, `change nothing else. ${text}`] } : shown
+}
+
 /** What it would do, or why nothing; with `--detach`, where it goes on. */
 const planOrDetach = async (invocation: Invocation, context: RunnerContext, change: Change): Promise<Shown> => {
   const { ticket } = change
@@ -187,6 +208,7 @@ const textOf = (change: Change, shown: Exclude<Shown, { result: 'failed' }>): st
         sentence(text),
         ...bringBackLine(shown),
         ...(STARTS.includes(change.kind) ? sshLine(shown.environment) : []),
+        ...attemptLines(shown.attempts ?? []),
       ].join('\n')
     }
   }
@@ -236,6 +258,7 @@ export const runChanges = async (
     async context => {
       const all: Shown[] = []
       const elsewhere = openElsewhere(context.config, note)
+      const going = typed.map(({ ticket }) => resolveTicket(context, ticket))
       for (const one of typed) {
         const change = { ...one, ticket: resolveTicket(context, one.ticket) }
         const { ticket } = change
@@ -244,6 +267,7 @@ export const runChanges = async (
         let shown: Shown
         try {
           shown = await changeOne(invocation, context, change, progress, elsewhere)
+          if (change.kind === 'delete') shown = withAttempts(context, shown, going)
         } catch (error) {
           progress?.end(false)
           if (!isList) throw error

@@ -54,7 +54,7 @@ export const commonOptions: Readonly<Record<string, Option>> = {
 
 const machineCommands = {
   create: {
-    arguments: [tickets],
+    arguments: [{ ...tickets, kind: 'new ticket' }],
     summary: 'Create the machine of a ticket, and wait until SSH answers.',
     details:
       "The project is cloned into it, on the ticket's branch, set up and started (docs/projects.md). Again on a machine whose project is not complete, it goes on. Where there is a bot, a ticket whose machine is on another host is refused.",
@@ -124,7 +124,9 @@ const machineCommands = {
     details: 'With --save, its programs go on where they are at the next start, ssh or command that needs it.',
     example: 'agent-swarm stop DROP-2100',
     options: {
-      save: flag('Keep its memory on the disk. Not every hypervisor can: agent-swarm providers.'),
+      save: flag(
+        'Keep its memory on the disk. Not every hypervisor can: agent-swarm providers --json lists those with save.',
+      ),
       ...changeOptions,
     },
     load: change('stop'),
@@ -141,7 +143,7 @@ const machineCommands = {
     arguments: [{ name: 'TICKET', kind: 'ticket', many: true }],
     summary: 'Delete a machine with its checkpoints.',
     details:
-      'Unsaved work is rescued first. When that fails, the machine is stopped and kept. On a terminal, it asks first.',
+      'Unsaved work is rescued first. When that fails, the machine is stopped and kept. The attempts of a ticket stay: they are deleted by their own keys. On a terminal, it asks first.',
     example: 'agent-swarm delete DROP-2100',
     options: {
       force: flag('Rescue nothing, and delete even when work is lost. It still asks.'),
@@ -186,24 +188,24 @@ const checkpointCommands = {
 const attemptCommands = {
   fork: {
     arguments: [ticket],
-    summary: 'Make attempts: machines that go on from the state of one.',
+    summary: "Make attempts: copies of a ticket's machine.",
     details:
-      'Each has a key of its own (DROP-2100~1), a branch of its own (…-attempt-1), and a copy of the conversation of the agent. Where the provider forks disks alone, they boot. To keep one: agent-swarm promote.',
+      "Each has its own key (DROP-2100~1) and branch (…-attempt-1), and a copy of the agent's conversation. Where the hypervisor copies only disks, they boot. To keep one: agent-swarm promote.",
     example: 'agent-swarm fork DROP-2100 --count 3',
     options: {
-      count: valued('N', 'How many, at most 9 (1).'),
+      count: valued('N', 'How many, from 1 to 9 (1).'),
       from: { ...valued('CHECKPOINT', 'From this checkpoint, and not from the present state.'), kind: 'checkpoint' },
       ...changeOptions,
     },
     load: change('fork'),
   },
   promote: {
-    arguments: [{ name: 'ATTEMPT', kind: 'attempt', required: true }],
-    summary: 'Make an attempt the machine of its ticket; the others go.',
+    arguments: [{ name: 'TICKET~N', kind: 'attempt', required: true }],
+    summary: 'Make an attempt the machine of its ticket, and delete the others.',
     details:
-      'The former machine and the other attempts are deleted. Unsaved work is rescued first. When that fails, that machine is stopped and kept as an attempt.',
+      'It deletes the former machine of the ticket with its checkpoints, and the other attempts. Unsaved work is rescued first. When that fails, that machine is stopped and kept as an attempt. On a terminal, it asks first.',
     example: 'agent-swarm promote DROP-2100~2',
-    options: changeOptions,
+    options: { yes: { ...flag('Do not ask.'), short: 'y' }, ...changeOptions },
     load: change('promote'),
   },
 } satisfies Record<string, Command>

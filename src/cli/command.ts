@@ -3,6 +3,7 @@ import type { Invocation } from './terminal/output.ts'
 
 /** What an argument stands for. Decides how it is completed, and is its help. */
 export const argumentHelp = {
+  'new ticket': 'A Jira key in any case, for example DROP-2100.',
   ticket:
     'A Jira key in any case, for example DROP-2100, or DROP-2100~1 for an attempt. For an existing machine, also a unique beginning of its id.',
   machine: 'The ticket of an existing machine, or an attempt of it, or a unique beginning of its id.',

@@ -18,13 +18,16 @@ const tickets = async (env: Env, states?: readonly string[]): Promise<Candidate[
     .filter(({ status }) => states === undefined || states.includes(status))
     .map(({ ticket, status, provider }) => ({ value: ticket, help: `${status}, ${provider}` }))
 
+/** Each once. */
+const ticketsNotGiven = async (env: Env, { words }: Line): Promise<Candidate[]> => {
+  const given = words.map(word => word.toUpperCase())
+  return (await tickets(env)).filter(({ value }) => !given.includes(value))
+}
+
 /** Candidates for an argument. Empty where only the person knows. */
 const candidatesOf = {
-  // Each once.
-  ticket: async (env, { words }) => {
-    const given = words.map(word => word.toUpperCase())
-    return (await tickets(env)).filter(({ value }) => !given.includes(value))
-  },
+  'new ticket': (env, line) => ticketsNotGiven(env, line),
+  ticket: (env, line) => ticketsNotGiven(env, line),
   attempt: async env => (await tickets(env)).filter(({ value }) => attemptOf(value) !== null),
   machine: env => tickets(env, ['running', 'stopped']),
   checkpoint: async (env, { words: [ticket = ''] }) => toCandidates(await knownCheckpoints(env, ticket.toUpperCase())),

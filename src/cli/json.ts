@@ -323,6 +323,10 @@ export const outputs = {
       checkpoints: described(v.array(checkpointName), 'Names, oldest first.'),
       price,
       interruption: environment.entries.interruption,
+      attempt: described(
+        v.nullable(v.object({ of: environmentKey, from: v.nullable(checkpointName) })),
+        'What it was forked from, and its checkpoint; null when it was not forked.',
+      ),
     }),
   ),
   ssh: v.union([hosts, installed]),

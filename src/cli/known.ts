@@ -75,6 +75,13 @@ export const ticketsByPrefix = async (env: Env, prefix: string): Promise<Ticket[
     return isEnvironmentKey(key) && matches ? [key] : []
   })
 
+/** The pool of a machine that no ticket has; null when the id is none of these. */
+export const knownPoolOf = async (env: Env, id: string): Promise<string | null> => {
+  const sql = `select pool from machine where vm_id = ? and purpose = 'pool' and state is not null and state <> 'claimed'`
+  const [row] = await rows(env, sql, id)
+  return row === undefined ? null : String(row.pool)
+}
+
 /** The existing ticket that is nearest to one without an environment, which may be mistyped. */
 export const nearestTicket = async (env: Env, ticket: Ticket): Promise<Ticket | null> =>
   nearest(

@@ -1,11 +1,12 @@
 /** A running machine for `ssh`, `forward` and `attach`, started first when the person agrees. */
 import type { Provider } from '../../providers/provider.ts'
-import type { Ticket } from '../domain.ts'
+import { attemptOf, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
 import { type RunnerContext, requireEnvironment } from '../runner/context.ts'
 import { machineGone, observe } from '../runner/machine.ts'
 import { isAsleep } from '../runner/wake.ts'
+import { makeAgain } from '../words.ts'
 import { perform } from './change.ts'
 import { confirm } from './terminal/confirm.ts'
 import type { Invocation } from './terminal/output.ts'
@@ -48,7 +49,9 @@ const requireUsable = (context: RunnerContext, ticket: Ticket): EnvironmentRow =
     throw fail(
       'not-running',
       `${ticket} could not be created, and the rest of it could not be removed`,
-      `Remove it and create a new machine: agent-swarm create ${ticket}`,
+      attemptOf(ticket) === null
+        ? `Remove it and create a new machine: agent-swarm create ${ticket}`
+        : `Remove it: agent-swarm delete ${ticket}. To make another attempt: ${makeAgain(ticket)}`,
     )
   return row
 }

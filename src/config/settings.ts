@@ -255,7 +255,7 @@ const machines = {
     env: null,
     form: pools,
     default: [],
-    says: 'Machines that are kept ready, so that a create takes seconds (docs/pool.md): each member names an `image` or a `repository`, how many are `ready` (1), how many exist at `most` (3), and whether their memory is held in `memory` (the default) or on `disk`. Without it, none.',
+    says: 'Machines that are kept ready, so that a create takes one instead of making it (docs/pool.md): each member names an `image` or a `repository`, how many are `ready` (1), how many exist at `most` (`ready` and 2 more), and whether their memory is held in `memory` (the default) or on `disk`. Without it, none.',
     example: [{ repository: 'acme/shop', ready: 2 }],
   },
 } as const satisfies Record<string, Setting>

@@ -9,7 +9,7 @@ import { amountOf, lackOf, needOf } from '../room.ts'
 import type { RunnerContext } from '../runner/context.ts'
 import { detectedProviders } from '../runner/detection.ts'
 import { requireImage, requirePool } from '../runner/pool/pools.ts'
-import { poolStandings, readyText } from '../runner/pool/standing.ts'
+import { poolStandings, standingText } from '../runner/pool/standing.ts'
 import { readRegistry } from '../runner/reconciler/rebuild.ts'
 import { readHost, roomNow } from '../runner/room.ts'
 import type { PoolStanding } from '../schema/operation.ts'
@@ -48,14 +48,21 @@ const checkCreate = async (context: RunnerContext, provider: Provider): Promise<
   ]
 }
 
-const checkPool = async (provider: Provider, pool: Pool, standing: PoolStanding): Promise<Finding> => {
+const checkPool = async (
+  context: RunnerContext,
+  provider: Provider,
+  pool: Pool | undefined,
+  standing: PoolStanding,
+): Promise<Finding> => {
+  const { text, isStuck } = standingText(context, standing)
+  if (pool === undefined) return isStuck ? warning(text, null) : ok(text)
   try {
     requirePool(provider, pool)
     if (pool.image !== null) await requireImage(provider, pool.image)
   } catch (error) {
     return failed(failureOf(error, `looking at the pool ${standing.pool}`))
   }
-  const text = `${readyText(standing)}, of ${standing.wanted} that are wanted`
+  if (isStuck) return warning(text, null)
   return standing.problem === null
     ? ok(text)
     : warning(`${text}: ${standing.problem}`, 'The log of the runner has more.')
@@ -66,8 +73,7 @@ const checkPools = async (context: RunnerContext, provider: Provider): Promise<F
   const findings: Finding[] = []
   for (const standing of poolStandings(context)) {
     const pool = context.config.pool.find(each => poolName(each) === standing.pool)
-    if (pool === undefined) continue
-    findings.push(await checkPool(provider, pool, standing))
+    findings.push(await checkPool(context, provider, pool, standing))
   }
   return findings
 }

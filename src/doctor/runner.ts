@@ -1,12 +1,10 @@
 /** The checks of a runner on a host of its own: whether the bot can be reached, knows its token and speaks its protocol. */
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import * as v from 'valibot'
 import { type Finding, ok, problem, warning } from '../check.ts'
 import type { Config } from '../config/config.ts'
 import { MIN_SECRET_LENGTH } from '../config/secrets.ts'
 import { failureOf } from '../errors.ts'
-import { tryRunnerLock } from '../registry/lock.ts'
+import { isRunnerRunning } from '../registry/lock.ts'
 import { refusal, send } from '../runner/bot-client.ts'
 import { lastHeartbeatAt, NOTE_MS } from '../runner/last-heartbeat.ts'
 import { leaseResponse, type RenewRequest } from '../schema/runner-protocol.ts'
@@ -62,10 +60,8 @@ const checkProcess = ({ home }: Config, now: number): Finding => {
   const last =
     at === null ? 'the bot has accepted no heartbeat of it yet' : `the bot accepted its heartbeat ${ago(at, now)}`
   if (at !== null && now - at < 2 * NOTE_MS) return ok(`the runner runs: ${last}`)
-  const release = existsSync(join(home, 'runner.lock')) ? tryRunnerLock(home) : () => {}
-  if (release === null)
+  if (isRunnerRunning(home))
     return problem(`the runner runs, but ${last}`, 'See its log. As a service: journalctl -u agent-swarm -n 50')
-  release()
   return warning(`no runner runs with this home; ${last}`, 'agent-swarm runner')
 }
 

@@ -240,14 +240,15 @@ export const attemptQueries = (database: Database) => {
       void run('update environment set attempt_of = ?, forked_from = ? where ticket = ?', of, from, key),
     /**
      * Makes the attempt the machine of its ticket. The former machine becomes an attempt, and it and all others are to go: their
-     * keys are returned. The ticket keeps its history, and gets the attempt's.
+     * keys are returned, and that of the former machine by itself. The ticket keeps its history, and gets the attempt's.
      */
-    promote: (key: EnvironmentKey): EnvironmentKey[] =>
+    promote: (key: EnvironmentKey): { others: EnvironmentKey[]; former: EnvironmentKey | null } =>
       transaction(() => {
         const ticket = ticketOf(key)
         const others = attempts(ticket).filter(each => each !== key)
-        const former = freeAttempt(ticket)
-        if (first('select 1 from environment where ticket = ?', ticket) !== undefined) {
+        const hasMachine = first('select 1 from environment where ticket = ?', ticket) !== undefined
+        const former = hasMachine ? freeAttempt(ticket) : null
+        if (former !== null) {
           rename(ticket, former, ITS_OWN)
           others.push(former)
         }
@@ -256,7 +257,7 @@ export const attemptQueries = (database: Database) => {
         run('update environment set attempt_of = null, forked_from = null, dismissed = 0 where ticket = ?', ticket)
         run('delete from alias where alias = ?', ticket)
         for (const other of others) run('update environment set dismissed = 1 where ticket = ?', other)
-        return others
+        return { others, former }
       }),
     /** It stays after all, for example since its work could not be saved. */
     keep: (key: EnvironmentKey): void =>

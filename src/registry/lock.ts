@@ -2,7 +2,7 @@
  * One lock for each ticket, one for each machine without one, and one for each machine's link, across all processes of this home:
  * runner, CLI, a second runner by mistake.
  */
-import { rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileNameOf, isEnvironmentKey, VM_ID } from '../domain.ts'
@@ -35,6 +35,14 @@ export const withRoomLock = async <T>(home: string, signal: AbortSignal, work: (
 
 /** Held by a runner as long as it lives. Null when another runner of this home has it. */
 export const tryRunnerLock = (home: string): (() => void) | null => lockFile(join(home, 'runner.lock'))
+
+/** Whether a runner of this home runs. */
+export const isRunnerRunning = (home: string): boolean => {
+  if (!existsSync(join(home, 'runner.lock'))) return false
+  const release = tryRunnerLock(home)
+  release?.()
+  return release === null
+}
 
 /** Throws `busy` while a runner of this home runs. It would go on with the file of the registry that is replaced. */
 export const requireNoRunner = (home: string, doing: string): void => {

@@ -4,8 +4,8 @@ import { providerRow } from '../../providers/index.ts'
 import type { MachinePrice, Provider, VmInfo, VmUsage } from '../../providers/provider.ts'
 import type { Config } from '../config/config.ts'
 import { homeId, registryFile } from '../config/home.ts'
-import type { EnvironmentKey, ProviderName, Ticket } from '../domain.ts'
-import { fail, failureOf } from '../errors.ts'
+import { attemptOf, type EnvironmentKey, type ProviderName, type Ticket, ticketOf } from '../domain.ts'
+import { type FailureError, fail, failureOf } from '../errors.ts'
 import { type OnCommand, openRun, type Run } from '../exec.ts'
 import { type EnvironmentRow, type Idleness, openRegistry, type Registry } from '../registry/registry.ts'
 import type { Environment } from '../schema/environment.ts'
@@ -137,12 +137,29 @@ export const resolveTicket = (
   return registry.environment(moved) !== null || registry.attempts(moved).length > 0 ? moved : ticket
 }
 
+/** Nobody creates attempts: a fork makes them. */
+export const noSuchAttempt = (
+  { registry }: Pick<RunnerContext, 'registry'>,
+  key: EnvironmentKey,
+  message = `${key} has no machine`,
+): FailureError => {
+  const ticket = ticketOf(key)
+  const attempts = registry.attempts(ticket)
+  return fail(
+    'no-such-environment',
+    message,
+    attempts.length === 0
+      ? `${ticket} has no attempts. To make one: agent-swarm fork ${ticket}`
+      : `Its ticket's attempts: ${attempts.join(', ')}. To make more: agent-swarm fork ${ticket}`,
+  )
+}
+
 /** The ticket's environment, also by a former key of the ticket. */
-export const requireEnvironment = (context: RunnerContext, ticket: Ticket): EnvironmentRow => {
+export const requireEnvironment = (context: RunnerContext, ticket: EnvironmentKey): EnvironmentRow => {
   const row = context.registry.environment(resolveTicket(context, ticket))
-  if (row === null)
-    throw fail('no-such-environment', `${ticket} has no machine`, `Create one: agent-swarm create ${ticket}`)
-  return row
+  if (row !== null) return row
+  if (attemptOf(ticket) !== null) throw noSuchAttempt(context, ticket)
+  throw fail('no-such-environment', `${ticket} has no machine`, `Create one: agent-swarm create ${ticket}`)
 }
 
 /** A row as others get it. Written out, since leaving members out of a thousand objects takes ten times as long. */

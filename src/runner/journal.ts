@@ -38,13 +38,14 @@ export const endedOutcome = (
 ): Outcome => {
   const environment = environmentOf(context, ticket)
   if ('skipped' in result) return { result: 'skipped', reason: result.skipped, environment }
-  const { summary, rescued, log, pauseMs, attempts } = result
+  const { summary, rescued, log, pauseMs, attempts, deleted } = result
   const seconds = Math.round((performance.now() - began) / 100) / 10
   const more = {
-    ...(attempts === undefined ? {} : { attempts }),
     ...(rescued === undefined ? {} : { rescued }),
     ...(log === undefined ? {} : { log }),
     ...(pauseMs === undefined ? {} : { pauseMs }),
+    ...(attempts === undefined ? {} : { attempts }),
+    ...(deleted === undefined ? {} : { deleted }),
   }
   return { result: 'done', summary, environment, seconds, ...more }
 }

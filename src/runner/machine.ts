@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Provider } from '../../providers/provider.ts'
 import { type FailureError, fail, failureOf, isFailure } from '../errors.ts'
 import type { Desired, EnvironmentRow } from '../registry/registry.ts'
+import { makeAgain } from '../words.ts'
 import type { RunnerContext } from './context.ts'
 import { nextStep, type Observed, type Step } from './lifecycle.ts'
 import { type Target, throwIfCancelled } from './operation.ts'
@@ -42,7 +43,7 @@ export const machineGone = (row: Pick<EnvironmentRow, 'ticket' | 'vmId'>): Failu
   fail(
     'no-such-vm',
     `${row.ticket}: its machine ${row.vmId} no longer exists, and agent-swarm did not delete it`,
-    `Make a new one: agent-swarm create ${row.ticket}. Or forget it: agent-swarm delete ${row.ticket} --force`,
+    `Make a new one: ${makeAgain(row.ticket)}. Or forget it: agent-swarm delete ${row.ticket} --force`,
   )
 
 /** Deletes the row last, so that a crash leaves an owner for what remains. */

@@ -36,19 +36,9 @@ export const targetOf = async (
   row = requireEnvironment(operation.context, ticket),
 ): Promise<Target> => ({ ...operation, row, provider: await operation.context.provider(row.provider) })
 
-/**
- * `summary` is a sentence without a full stop. `rescued`: the work that a delete saved first, and where. `log`: the last lines of
- * the logs that were asked for.
- */
-export type Result =
-  | {
-      summary: string
-      rescued?: string | undefined
-      log?: string
-      pauseMs?: number | undefined
-      attempts?: Extract<Outcome, { result: 'done' }>['attempts']
-    }
-  | { skipped: string }
+type Done = Extract<Outcome, { result: 'done' }>
+/** `summary` is a sentence without a full stop. */
+export type Result = Omit<Done, 'result' | 'environment' | 'seconds'> | { skipped: string }
 export type ActionRunner<Kind extends ActionKind> = (
   operation: Operation,
   action: Extract<Action, { kind: Kind }>,

@@ -2,16 +2,16 @@
 
 import { ANY_FILE, noSuchImage } from '../../providers/no-such-image.ts'
 import type { Provider } from '../../providers/provider.ts'
-import { isPreRestore, type Ticket } from '../domain.ts'
+import { attemptOf, isPreRestore, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
 import { needOf } from '../room.ts'
 import type { Action, ActionKind, ProjectSpec } from '../schema/action.ts'
-import { counted } from '../words.ts'
-import { newKeys, requireForks } from './actions/fork.ts'
+import { counted, listed } from '../words.ts'
+import { newKeys, requireForks, timesMachine } from './actions/fork.ts'
 import { requireAttempt } from './actions/promote.ts'
 import { listCheckpoints, noSuchCheckpoint, requireColdRestores } from './checkpoints.ts'
-import { type RunnerContext, requireEnvironment, resolveTicket } from './context.ts'
+import { noSuchAttempt, type RunnerContext, requireEnvironment, resolveTicket } from './context.ts'
 import type { Observed } from './lifecycle.ts'
 import { requireRecoverable, wasChecked } from './lost.ts'
 import { observe } from './machine.ts'
@@ -123,6 +123,7 @@ const planCreate: Planner<'create'> = async (context, { ticket, project, noProje
   const provider = row === null ? await context.chosenProvider() : await context.provider(row.provider)
   const left = await planLeft(context, provider, ticket, row)
   if (left !== null) return { would: [...left, WAIT_FOR_SSH, ...planProject(context, ticket, project)] }
+  if (attemptOf(ticket) !== null) throw noSuchAttempt(context, ticket, `creating ${ticket}: there is no such attempt`)
   const [ready] = await planReady(context, provider, project?.repo ?? null)
   if (ready !== undefined)
     return {
@@ -183,6 +184,10 @@ const planFork: Planner<'fork'> = async (context, { ticket, count, from }) => {
   const names = from === null ? [] : await listCheckpoints(provider, row)
   if (from !== null && !names.includes(from)) throw noSuchCheckpoint(ticket, from, names)
   const keys = newKeys(context, { ticket, count })
+  const each = await needOfMachine(context, provider, row.vmId)
+  const need = timesMachine(each, keys.length)
+  const failure = await whyNoRoom(context, provider, { kind: 'fork', ticket, need })
+  if (failure !== null) throw failure
   return {
     would: [
       `make ${keys.join(', ')} from ${from === null ? `${row.vmId} as it is now` : `its checkpoint ${from}`}`,
@@ -197,13 +202,15 @@ const planPromote: Planner<'promote'> = async (context, { ticket, attempt }) => 
   const { registry } = context
   const former = registry.environment(ticket)
   const others = registry.attempts(ticket).filter(each => each !== key)
-  const go = [...others, ...(former === null ? [] : [`the present machine of ${ticket}, ${former.vmId}`])]
+  const count = registry.checkpoints(ticket).length
+  const checkpoints = count === 0 ? '' : ` with its ${counted(count, 'checkpoint')}`
+  const go = [...(former === null ? [] : [`the former machine of ${ticket}, ${former.vmId}${checkpoints}`]), ...others]
   return {
     would: [
       `make ${registry.environment(key)?.vmId} the machine of ${ticket}`,
       ...(go.length === 0
         ? []
-        : [`${LOOK} in what goes; save it first, or keep the machine`, `delete ${go.join(', ')}`]),
+        : [`${LOOK} in what it deletes; save it first, or keep the machine`, `delete ${listed(go)}`]),
     ],
   }
 }

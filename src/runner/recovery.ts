@@ -57,9 +57,10 @@ const recoverPromote = async (
   detail: OperationRow['detail'],
 ): Promise<Outcome | null> => {
   if (detail?.reached !== 'decided') return null
-  const { attempts = [] } = detail
+  const { attempts = [], former } = detail
   await markPromoted(operation, [ticket, ...attempts])
-  const summary = `An attempt is now the machine of ${ticket}${attempts.length === 0 ? '' : `; ${attempts.join(', ')} will be deleted`}`
+  const names = attempts.map(key => (key === former ? `the former machine (now ${key})` : key))
+  const summary = `An attempt is now the machine of ${ticket}${names.length === 0 ? '' : `; ${names.join(', ')} will be deleted`}`
   return { result: 'done', summary, environment: environmentOf(operation.context, ticket), seconds: 0 }
 }
 

@@ -24,6 +24,10 @@ const operationDetail = v.object({
     v.optional(v.array(environmentKey)),
     'The attempts that a fork makes, or that go since another one was promoted.',
   ),
+  former: described(
+    v.optional(environmentKey),
+    'The key that a promote gave the former machine, which is one of `attempts`.',
+  ),
 })
 export type OperationDetail = v.InferOutput<typeof operationDetail>
 

@@ -1,11 +1,20 @@
 /** How an action ended. */
 import * as v from 'valibot'
-import { MAX_FORKS } from '../domain.ts'
-import { branchName, described, environmentKey, prose } from './basics.ts'
-import { environment } from './environment.ts'
+import { MAX_ATTEMPTS, MAX_FORKS } from '../domain.ts'
+import { branchName, described, environmentKey, prose, vmId } from './basics.ts'
+import { environment, sshAddress } from './environment.ts'
 import { failure } from './failure.ts'
 
 const environmentAfter = v.nullable(environment)
+const madeAttempt = v.object({
+  ticket: environmentKey,
+  vmId,
+  status: environment.entries.status,
+  branch: described(v.nullable(branchName), 'Null without a project.'),
+  ssh: v.nullable(sshAddress),
+})
+export type MadeAttempt = v.InferOutput<typeof madeAttempt>
+const deletedMachine = v.object({ ticket: described(environmentKey, 'The key that it had before.'), vmId })
 export const doneOutcome = v.object({
   result: v.literal('done'),
   summary: described(prose(5_000), 'What was done, as a sentence without a full stop.'),
@@ -17,13 +26,18 @@ export const doneOutcome = v.object({
     v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(1e9))),
     'After a checkpoint of a running machine: the milliseconds for which it stood still; absent when unknown.',
   ),
-  attempts: described(
-    v.optional(
-      v.pipe(v.array(v.object({ ticket: environmentKey, branch: v.nullable(branchName) })), v.maxLength(MAX_FORKS)),
-    ),
-    'After a fork: the attempts that it made, and their branches; null where there is no project.',
+  rescued: described(
+    v.optional(prose(5_000)),
+    'After a delete: the work that was saved first, and where. After a promote: whose work, too.',
   ),
-  rescued: described(v.optional(prose(5_000)), 'After a delete: the work that was saved first, and where.'),
+  attempts: described(
+    v.optional(v.pipe(v.array(madeAttempt), v.maxLength(MAX_FORKS))),
+    'After a fork: the attempts that it made.',
+  ),
+  deleted: described(
+    v.optional(v.pipe(v.array(deletedMachine), v.maxLength(MAX_ATTEMPTS))),
+    'After a promote: the machines that it deleted. The former machine has the key of the ticket.',
+  ),
 })
 export const skippedOutcome = v.object({
   result: v.literal('skipped'),

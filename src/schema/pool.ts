@@ -5,7 +5,8 @@ import { closedObject, imageName, integer, oneOf, repositoryName } from './forms
 import { member } from './workspace.ts'
 
 const MOST_READY = 50
-const DEFAULT_MOST = 3
+/** Of one that is being made, and the template. */
+const MORE = 2
 
 const entry = v.pipe(
   closedObject({
@@ -18,12 +19,12 @@ const entry = v.pipe(
     ready: member(integer(1, MOST_READY), 'How many machines are kept ready. Default: 1.', 2),
     most: member(
       integer(1, 2 * MOST_READY),
-      `How many machines of this pool exist at most, with those that are being made and the template that others are forked from. Default: ${DEFAULT_MOST}, or \`ready\` and 2 more.`,
+      `How many machines of this pool exist at most, with those that are being made and the template that others are forked from. Default: \`ready\` and ${MORE} more.`,
       4,
     ),
     hold: member(
       oneOf('memory', 'disk'),
-      'Where a ready machine has its memory: on the host (`memory`; a create takes about a second), or saved to its disk (`disk`; it takes nothing of the host but space). Default: `memory`.',
+      'Where a ready machine has its memory: on the host (`memory`), or saved to its disk (`disk`; it takes nothing of the host but space). Default: `memory`.',
       'disk',
     ),
   }),
@@ -34,7 +35,7 @@ const entry = v.pipe(
   v.check(({ ready = 1, most }) => most === undefined || most >= ready, 'must have `most` no smaller than `ready`'),
   v.transform(({ image = null, repository = null, ready = 1, most, hold = 'memory' }) => ({
     ...{ image, repository, ready, hold },
-    most: most ?? Math.max(DEFAULT_MOST, ready + 2),
+    most: most ?? ready + MORE,
   })),
 )
 export type Pool = v.InferOutput<typeof entry>

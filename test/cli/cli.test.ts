@@ -40,6 +40,7 @@ test('from nothing to a machine and back', async () => {
       createdAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/),
       diskBytes: null,
       paused: null,
+      attempt: null,
       ssh: null,
       checkpoints: ['before-refactor', expect.stringMatching(/^pre-restore-\d{8}-\d{6}$/)],
     },

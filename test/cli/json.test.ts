@@ -90,7 +90,18 @@ const SHOP: ProjectRow = {
 test('attempts: forked, listed behind their ticket, and one is promoted', async () => {
   await printed(['create', 'DROP-9'])
   expect(await printed(['fork', 'DROP-9', '--count', '2', '--dry-run'])).toMatchObject({ result: 'planned' })
-  expect(await printed(['fork', 'DROP-9', '--count', '2'])).toMatchObject({ result: 'done' })
+  expect(await printed(['fork', 'DROP-9', '--count', '2'])).toMatchObject({
+    result: 'done',
+    attempts: [
+      { ticket: 'DROP-9~1', status: 'running', branch: null, ssh: null },
+      { ticket: 'DROP-9~2', vmId: expect.stringMatching(/^as-drop-9-2-/) },
+    ],
+  })
+  expect(await printed(['list'])).toMatchObject([
+    { ticket: 'DROP-9', attempt: null },
+    { ticket: 'DROP-9~1', attempt: { of: 'DROP-9', from: null } },
+    { ticket: 'DROP-9~2' },
+  ])
   expect(await printed(['status', 'drop-9~2'])).toMatchObject({
     environment: { attempt: { of: 'DROP-9', from: null } },
   })
@@ -111,7 +122,10 @@ test('attempts: forked, listed behind their ticket, and one is promoted', async 
     ['stop', 'DROP-9%7E1'],
   ])
     expect(await cli.swarm(words)).toMatchObject({ code: 2 })
-  expect(await printed(['promote', 'DROP-9~2'])).toMatchObject({ result: 'done' })
+  expect(await printed(['promote', 'DROP-9~2'])).toMatchObject({
+    result: 'done',
+    deleted: [{ ticket: 'DROP-9' }, { ticket: 'DROP-9~1', vmId: expect.stringMatching(/^as-drop-9-1-/) }],
+  })
   expect(await printed(['list'])).toMatchObject([{ ticket: 'DROP-9' }])
   await printed(['delete', 'DROP-9'])
 })

@@ -56,6 +56,119 @@ test('restart stops and starts a machine, starts a stopped one, and says why whe
   expect(await swarm('restart', 'DROP-9')).toMatchObject({ code: 1, stderr: expect.stringContaining('has no machine') })
 })
 
+describe('attempts', () => {
+  beforeEach(async () => {
+    await swarm('create', 'DROP-8')
+    await swarm('checkpoint', 'DROP-8', 'one')
+    await swarm('fork', 'DROP-8', '--count', '2')
+  })
+  const question =
+    'Make DROP-8~2 the machine of DROP-8? This deletes the former machine of DROP-8 (1 checkpoint) and DROP-8~1. Unsaved work is rescued first. [y/N]'
+  const all = { 'DROP-8': 'running', 'DROP-8~1': 'running', 'DROP-8~2': 'running' }
+
+  test.for<[string, string, number, object]>([
+    ['yes', 'y\n', 0, { 'DROP-8': 'running' }],
+    ['nothing', '\n', 1, all],
+  ])('a promote asks on a terminal: %s', async ([, text, code, left]) => {
+    const asked = await cli.terminal(['promote', 'DROP-8~2'], { type: { prompt: '[y/N]', text } })
+    expect(asked).toMatchObject({ code, screen: expect.stringContaining(question) })
+    expect(await states()).toEqual(left)
+  })
+
+  test('a promote asks nobody with --yes or --dry-run, or without a terminal', async () => {
+    const planned = await cli.terminal(['promote', 'DROP-8~2', '--dry-run'])
+    expect(planned.screen).not.toContain('[y/N]')
+    expect(planned.screen).toMatch(
+      /delete the former machine of DROP-8, as-drop-8-\w+ with its 1 checkpoint and DROP-8~1/,
+    )
+    expect((await cli.terminal(['promote', 'DROP-8~1', '--yes'])).screen).not.toContain('[y/N]')
+    await swarm('fork', 'DROP-8')
+    expect(await swarm('promote', 'DROP-8~4')).toMatchObject({ code: 0 })
+    expect(await states()).toEqual({ 'DROP-8': 'running' })
+  })
+
+  test('a promote names whose work it rescued', async () => {
+    await cli.inside('DROP-8~1', 'git init -q work && echo new > work/file')
+    expect(await swarm('promote', 'DROP-8~2')).toMatchObject({
+      stdout: expect.stringMatching(
+        /^DROP-8~2 is now the machine of DROP-8\. Deleted: the former machine of DROP-8, DROP-8~1\. Rescued: DROP-8~1: unsaved work \(.*\) is rescued in \S+/,
+      ),
+      stderr: expect.stringContaining('DROP-8~1: delete\n'),
+    })
+  })
+
+  test('a delete of a ticket says that its attempts stay', async () => {
+    const stay = 'Its attempts stay: DROP-8~1, DROP-8~2. To delete them: agent-swarm delete DROP-8~1 DROP-8~2'
+    expect(await swarm('delete', 'DROP-8', '--dry-run')).toMatchObject({ stdout: expect.stringContaining(stay) })
+    expect((await cli.terminal(['delete', 'DROP-8'], { type: { prompt: '[y/N]', text: '\n' } })).screen).toContain(
+      `checkpoints? ${stay} [y/N]`,
+    )
+    expect((await swarm('delete', 'DROP-8', 'DROP-8~1', 'DROP-8~2', '--dry-run')).stdout).not.toContain('stay')
+    expect(await swarm('delete', 'DROP-8')).toMatchObject({ stdout: expect.stringContaining(stay) })
+    expect((await swarm('delete', 'DROP-8~1')).stdout).not.toContain('stay')
+  })
+
+  test('a fork ends with the next step', async () => {
+    expect(await swarm('fork', 'DROP-8')).toMatchObject({
+      stdout: expect.stringMatching(
+        /^Forked DROP-8: made DROP-8~3\. It booted.*\nOpen a shell: agent-swarm ssh DROP-8~3\. Keep one: agent-swarm promote DROP-8~3\n$/,
+      ),
+      stderr: expect.stringContaining('DROP-8~3: start\n'),
+    })
+  })
+
+  test.for([
+    [['fork', 'DROP-8~44'], 1, "Its ticket's attempts: DROP-8~1, DROP-8~2. To make more: agent-swarm fork DROP-8"],
+    [['status', 'DROP-8~44'], 1, "Its ticket's attempts: DROP-8~1, DROP-8~2. To make more: agent-swarm fork DROP-8"],
+    [['create', 'DROP-8~44', '--dry-run'], 1, 'To make more: agent-swarm fork DROP-8'],
+    [['create', 'DROP-8~44'], 1, 'To make more: agent-swarm fork DROP-8'],
+    [['create', 'DROP-5~1'], 1, 'DROP-5 has no attempts. To make one: agent-swarm fork DROP-5'],
+    [
+      ['promote', 'DROP-8'],
+      2,
+      'DROP-8 is a ticket. Its attempts: DROP-8~1, DROP-8~2\nUse: agent-swarm promote DROP-8~1',
+    ],
+    [['promote', 'DROP-5'], 2, 'Make some: agent-swarm fork DROP-5'],
+    [['promote', 'DROP-8', '2'], 2, 'promote <TICKET~N>'],
+    [['fork', 'DROP-8', '--count', '10'], 2, 'use a number from 1 to 9'],
+  ] as const)('%j says what to type', async ([words, code, text]) => {
+    const failed = await swarm(...words)
+    expect(failed).toMatchObject({ code, stderr: expect.stringContaining(text) })
+    expect(failed.stderr).not.toContain('agent-swarm create DROP-8~')
+  })
+
+  test('a long history of phases is cut to the longest', async () => {
+    for (let count = 0; count < 2; count += 1) await swarm('fork', 'DROP-8', '--count', '9')
+    await swarm('promote', 'DROP-8~2')
+    const [promoted = ''] = (await swarm('status', 'DROP-8')).stdout.split('\n').filter(line => / promote /.test(line))
+    expect(promoted).toMatch(/, \d+ more$/)
+    expect(promoted.split(' s, ')).toHaveLength(9)
+  })
+})
+
+test('a ready machine says what it is to who would delete it', async () => {
+  cli.know(registry =>
+    registry.beginPoolMachine(
+      {
+        ...{ vmId: 'as-pool-5ccb5d48', provider: 'synthetic', pool: 'agent-swarm-base', hold: 'memory' },
+        madeOf: {
+          ...{ image: 'agent-swarm-base', cpus: 1, memoryMiB: 1, diskGiB: 1 },
+          repository: null,
+          commit: null,
+          versions: null,
+        },
+      },
+      { by: { via: 'clock', who: null }, at: '2026-11-29T12:00:00.000Z' },
+    ),
+  )
+  expect(await swarm('delete', 'as-pool-5ccb5d48')).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(
+      /as-pool-5ccb5d48 is a ready machine of the pool agent-swarm-base[\s\S]*take the pool out of config\.yaml and start the runner/,
+    ),
+  })
+})
+
 describe('delete', () => {
   const onTerminal = (words: string[], text: string) => cli.terminal(words, { type: { prompt: '[y/N]', text } })
 

@@ -136,17 +136,9 @@ test.for<[string, object]>([
 ])('/swarm %s', ([line, expected]) =>
   expect(meaningOf(line)).toEqual({ action: { kind: 'fork', ticket: 'DROP-1', by, replyTo, ...expected } }),
 )
-test.for([
-  'fork 0',
-  'fork 10',
-  'fork x',
-  'fork 3 before',
-  'fork from',
-  'fork 3 from',
-  'fork from ../x',
-  'fork 3 from a b',
-])('/swarm %s is answered with how it is used', line =>
-  expect(meaningOf(line)).toMatchObject({ answer: expect.stringContaining('Usage: `/swarm fork') }),
+test.for(['fork 0', 'fork 10', 'fork x', 'fork 3 before', 'fork from', 'fork 3 from', 'fork 3 from a b'])(
+  '/swarm %s is answered with how it is used',
+  line => expect(meaningOf(line)).toMatchObject({ answer: expect.stringContaining('Usage: `/swarm fork') }),
 )
 test.for<[string, string, number]>([
   ['promote 2', 'DROP-1', 2],

@@ -219,11 +219,13 @@ test('each answer has the line of its command', () => {
 })
 
 test('an answer repeats no Markdown', () => {
-  const decision = handlers.comment(event('/swarm checkpoint ../everyone!\n/swarm |x|'), facts(), rules)
+  const lines = ['/swarm checkpoint ../everyone!', '/swarm |x|', '/swarm fork from Bad_Name']
+  const decision = handlers.comment(event(lines.join('\n')), facts(), rules)
   if (decision.verdict !== 'act') throw new Error('no answer')
   expect(decision.replies.map(({ text }) => text)).toEqual([
     expect.stringMatching(/^`\.\.\/everyone\?` is not a valid checkpoint name/),
     'Unknown command `?x?`.',
+    expect.stringMatching(/^`Bad_Name` is not a valid checkpoint name/),
   ])
 })
 

@@ -197,7 +197,7 @@ test('a promoted attempt becomes the machine of its ticket, and all others are t
     ...{ name: 'one', why: 'command', commit: null, createdAt: at, withMemory: true, sizeBytes: null },
   })
   const history = registry.operations('DROP-1', 10).map(({ id }) => id)
-  expect(registry.promote('DROP-1~2')).toEqual(['DROP-1~1', 'DROP-1~3'])
+  expect(registry.promote('DROP-1~2')).toEqual({ others: ['DROP-1~1', 'DROP-1~3'], former: 'DROP-1~3' })
   expect(machinesIn(registry)).toEqual({ 'DROP-1': 2, 'DROP-1~1': 1, 'DROP-1~3': 0 })
   expect(registry.environments().map(({ dismissed = false }) => dismissed)).toEqual([false, true, true])
   expect(registry.checkpoints('DROP-1')).toMatchObject([{ name: 'one' }])
@@ -208,7 +208,7 @@ test('a promoted attempt becomes the machine of its ticket, and all others are t
 
 test('an attempt is promoted where its ticket has no machine', () => {
   const registry = withKeys('DROP-1~2')
-  expect(registry.promote('DROP-1~2')).toEqual([])
+  expect(registry.promote('DROP-1~2')).toEqual({ others: [], former: null })
   expect(machinesIn(registry)).toEqual({ 'DROP-1': 0 })
 })
 

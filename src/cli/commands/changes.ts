@@ -8,10 +8,13 @@ import {
   repositoryArgument,
   ticketArgument,
 } from '../arguments.ts'
+import { notAnAttempt, promoteQuestion } from '../attempts.ts'
 import { runChange, runChanges } from '../change.ts'
 import type { ChangeCommand } from '../change-kinds.ts'
 import { checkServes, namedProject, projectFor } from '../project-choice.ts'
+import { mayAsk, requireConsent } from '../terminal/confirm.ts'
 import type { Invocation, RunCommand } from '../terminal/output.ts'
+import { withRunnerContext } from '../with-context.ts'
 
 const ticketOf = ({ words: [word], terminal }: Invocation) => machineArgument(word, terminal)
 const nameOf = ({ words: [, name] }: Invocation) => (name === undefined ? null : checkpointArgument(name))
@@ -46,7 +49,7 @@ export const changes: Record<Exclude<ChangeCommand, 'delete'>, RunCommand> = {
   fork: async invocation => {
     const { count = '1', from } = invocation.flags
     if (!/^[1-9]$/.test(String(count)))
-      throw fail('usage', `--count ${count}: a fork makes 1 to ${MAX_FORKS} attempts`, 'Leave it out for one.')
+      throw fail('usage', `--count ${count}: use a number from 1 to ${MAX_FORKS}`, 'Without it: one attempt.')
     return runChange(invocation, {
       ...{ kind: 'fork', ticket: await ticketOf(invocation), count: Number(count) },
       from: typeof from === 'string' ? checkpointArgument(from) : null,
@@ -55,8 +58,11 @@ export const changes: Record<Exclude<ChangeCommand, 'delete'>, RunCommand> = {
   promote: async invocation => {
     const key = await ticketOf(invocation)
     const attempt = attemptOf(key)
-    if (attempt === null)
-      throw fail('usage', `"${key}" is not an attempt. Use its key, for example ${key}~1.`, 'See: agent-swarm list')
+    if (attempt === null) return notAnAttempt(key, invocation.terminal)
+    if (mayAsk(invocation)) {
+      const question = await withRunnerContext(invocation, async context => promoteQuestion(context, key))
+      if (question !== null) await requireConsent(question, 'promote', invocation)
+    }
     return runChange(invocation, { kind: 'promote', ticket: baseTicketOf(key), attempt })
   },
   start: onEach('start'),

@@ -5,8 +5,9 @@ import type { Registry } from '../../registry/registry.ts'
 import { listEnvironments } from '../../runner/context.ts'
 import { counted } from '../../words.ts'
 import { machineArguments } from '../arguments.ts'
+import { attemptsStay, stayingAttempts } from '../attempts.ts'
 import { runChanges } from '../change.ts'
-import { canAsk, confirm } from '../terminal/confirm.ts'
+import { canAsk, requireConsent } from '../terminal/confirm.ts'
 import { type Invocation, printJson, printNote, type RunCommand } from '../terminal/output.ts'
 import { withRunnerContext } from '../with-context.ts'
 
@@ -70,16 +71,18 @@ const choose = async (invocation: Invocation): Promise<Ticket[]> => {
   return stoppedTickets(invocation, age)
 }
 
-const requireConsent = async (tickets: readonly Ticket[], invocation: Invocation): Promise<void> => {
+const askFirst = async (tickets: readonly Ticket[], invocation: Invocation): Promise<void> => {
   const { flags, terminal } = invocation
-  if (flags.yes === true || flags['dry-run'] === true || !canAsk(terminal)) return
   const what =
     tickets.length === 1
       ? `the machine of ${tickets[0]} with its checkpoints`
       : `${counted(tickets.length, 'machine')} with their checkpoints: ${tickets.join(', ')}`
+  const { knownEnvironments } = await import('../known.ts')
+  const known = (await knownEnvironments(terminal.env)).map(({ ticket }) => ticket)
+  const staying = tickets.flatMap(ticket => stayingAttempts(known, ticket, tickets))
+  const stay = staying.length === 0 ? '' : ` ${attemptsStay(tickets.length === 1 ? 'Its' : 'Their', staying)}`
   const work = flags.force === true ? ' Unsaved work is lost.' : ''
-  if (!(await confirm(`Delete ${what}?${work}`, 'no', invocation)))
-    throw fail('cancelled', 'nothing was deleted', 'To delete without being asked: --yes')
+  await requireConsent(`Delete ${what}?${stay}${work}`, 'delete', invocation)
 }
 
 export const run: RunCommand = async invocation => {
@@ -91,7 +94,7 @@ export const run: RunCommand = async invocation => {
     else if (!quiet) printNote('No stopped machine matches; nothing to delete.', terminal)
     return 0
   }
-  await requireConsent(tickets, invocation)
+  await askFirst(tickets, invocation)
   const force = flags.force === true
   return runChanges(
     invocation,

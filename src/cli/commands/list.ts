@@ -23,10 +23,11 @@ const orders: Readonly<Record<string, (a: Listed, b: Listed) => number>> = {
 
 const toJson = (listed: Listed): Output<'list'>[number] => {
   const { ticket, provider, vmId, ip, status, baseImage, createdAt, usage, price, paused, ssh, checkpoints } = listed
-  const { interruption } = listed
+  const { interruption, attempt = null } = listed
   return {
     ...{ ticket, provider, vmId, ip, status, baseImage, createdAt, diskBytes: usage?.diskBytes ?? null, paused, ssh },
     checkpoints: checkpoints.map(({ name }) => name),
+    attempt,
     ...(price === undefined ? {} : { price }),
     ...(interruption === undefined ? {} : { interruption }),
   }
@@ -85,7 +86,7 @@ export const run: RunCommand = invocation =>
     }
     await draw(invocation, async () => {
       const { total, rows } = await look(context, invocation)
-      const ready = poolStandings(context).filter(pool => pool.ready > 0)
+      const ready = poolStandings(context).filter(pool => pool.ready > 0 && pool.wanted > 0)
       const below = ready.length === 0 ? '' : `\n${ready.map(readyText).join(', ')}`
       if (rows.length > 0) return `${listTable(rows, context.clock(), terminal)}${below}`
       const text =

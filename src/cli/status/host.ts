@@ -4,7 +4,7 @@ import { availableParallelism, freemem, hostname, loadavg, totalmem } from 'node
 import type { Capacity, VmUsage } from '../../../providers/provider.ts'
 import { fitting, type Room, roomOf } from '../../room.ts'
 import { type Listing, listEnvironments, type RunnerContext } from '../../runner/context.ts'
-import { poolStandings, readyText } from '../../runner/pool/standing.ts'
+import { poolStandings, standingText } from '../../runner/pool/standing.ts'
 import { roomNow, TAKES_ROOM } from '../../runner/room.ts'
 import { runningOperations, waitingActions } from '../../runner/standing.ts'
 import { counted } from '../../words.ts'
@@ -188,9 +188,9 @@ const projectTable = (environments: HostStatus['environments'], { terminal }: Vi
   )
 
 /** A line for each pool, and one for what is wrong with it. */
-const poolLines = ({ pools }: HostStatus): string[] =>
+const poolLines = ({ pools }: HostStatus, home: string): string[] =>
   pools.flatMap(pool => [
-    `${readyText(pool)}${pool.ready < pool.wanted ? `, of ${pool.wanted} that are wanted` : ''}`,
+    stripControls(standingText({ home }, pool).text),
     ...(pool.problem === null ? [] : [`  ${stripControls(pool.problem)}`]),
   ])
 
@@ -233,7 +233,7 @@ export const hostPage = (status: HostStatus, home: string, view: View): string =
     ...(status.environments.every(({ project }) => project === undefined)
       ? []
       : section('PROJECTS', projectTable(status.environments, view))),
-    ...(status.pools.length === 0 ? [] : section('READY', poolLines(status).join('\n'))),
+    ...(status.pools.length === 0 ? [] : section('READY', poolLines(status, home).join('\n'))),
     ...(status.underWay.length === 0 ? [] : section('IN PROGRESS', runningTable(status, view))),
     ...(status.waiting.length === 0 ? [] : section('WAITING', waitingTable(status, view))),
     ...rescuedSection(status.rescued, home, view),

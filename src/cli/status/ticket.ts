@@ -18,6 +18,8 @@ type Details = NonNullable<TicketStatus['environment']>
 type Operation = TicketStatus['operations'][number]
 
 const OPERATIONS_SHOWN = 10
+/** Of an operation, the longest. */
+const PHASES_SHOWN = 8
 
 /** `unread`: hypervisors that could not be asked, as sentences. */
 export const ticketStatus = async (
@@ -90,7 +92,7 @@ const detailRows = (environment: Details, { now, terminal }: View): (readonly [s
       ? [
           [
             'lost',
-            `its machine no longer exists, and agent-swarm did not delete it${ending === undefined ? '' : ` (${stripControls(ending)})`}; agent-swarm create ${ticket} makes it again from its disk, or makes a new one`,
+            `its machine no longer exists, and agent-swarm did not delete it${ending === undefined ? '' : ` (${stripControls(ending)})`}; agent-swarm create ${ticket} makes it again from its disk${attemptOf(ticket) === null ? ', or makes a new one' : ', where that is left'}`,
           ] as const,
         ]
       : []),
@@ -125,14 +127,19 @@ const checkpointTable = ({ checkpoints }: Details, { now, terminal }: View): str
     terminal,
   )
 
-/** `disk 0.2 s, start 0.5 s`: each phase with its time. */
-const phaseTimes = (phases: readonly Progress[], end: string): string =>
-  phases
-    .map(({ phase, at }, index) => {
-      const until = phases[index + 1]?.at ?? end
-      return `${phase} ${((Date.parse(until) - Date.parse(at)) / 1000).toFixed(1)} s`
-    })
-    .join(', ')
+/** `disk 0.2 s, start 0.5 s`: each phase with its time; of many, the longest. */
+const phaseTimes = (phases: readonly Progress[], end: string): string => {
+  const times = phases.map(({ phase, at }, index) => ({
+    phase,
+    ms: Date.parse(phases[index + 1]?.at ?? end) - Date.parse(at),
+  }))
+  const longest = times.toSorted((one, other) => other.ms - one.ms).slice(0, PHASES_SHOWN)
+  const shown = times.filter(time => longest.includes(time))
+  return [
+    ...shown.map(({ phase, ms }) => `${phase} ${(ms / 1000).toFixed(1)} s`),
+    ...(times.length > shown.length ? [`${times.length - shown.length} more`] : []),
+  ].join(', ')
+}
 
 const resultText = ({ outcome, result, endedAt, phases }: Operation): string => {
   if (outcome?.result === 'failed') return `failed: ${outcome.failure.message.split('\n')[0]}`

@@ -40,6 +40,20 @@ export const confirm = async (
   return false
 }
 
+/** Of a command that deletes: whether it asks. */
+export const mayAsk = ({ flags, terminal }: Invocation): boolean =>
+  flags.yes !== true && flags['dry-run'] !== true && canAsk(terminal)
+
+/** Of a command that deletes. Throws when the answer is no. */
+export const requireConsent = async (
+  question: string,
+  command: 'delete' | 'promote',
+  invocation: Invocation,
+): Promise<void> => {
+  if (mayAsk(invocation) && !(await confirm(question, 'no', invocation)))
+    throw fail('cancelled', 'nothing was deleted', `To ${command} without being asked: --yes`)
+}
+
 /** Of a command that shows its plan first: whether it may be carried out. `--yes` agrees; `--dry-run`, and nobody there to ask, do not. */
 export const isAgreed = async (question: string, invocation: Invocation): Promise<boolean> => {
   const { flags, json } = invocation

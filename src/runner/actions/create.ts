@@ -1,14 +1,14 @@
 /** Creates a ticket's machine. One that exists is started. */
 import { randomBytes } from 'node:crypto'
 import { is } from 'valibot'
-import { attemptOf, newVmId, type Ticket, ticketOf } from '../../domain.ts'
+import { attemptOf, newVmId, type Ticket } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
 import { needOf } from '../../room.ts'
 import type { Action, MachineSpec } from '../../schema/action.ts'
 import { imageName, quoteValue } from '../../schema/forms.ts'
 import { priceText } from '../../words.ts'
-import { type RunnerContext, requireEnvironment } from '../context.ts'
+import { noSuchAttempt, type RunnerContext, requireEnvironment } from '../context.ts'
 import { waitAndTell } from '../isolation-note.ts'
 import { recoverLost } from '../lost.ts'
 import { converge, observe, undoCreate } from '../machine.ts'
@@ -202,11 +202,7 @@ export const create: ActionRunner<'create'> = async (operation, action) => {
     return { summary: `${'skipped' in again ? again.skipped : again.summary}${agent}` }
   }
   if (existing === null && attemptOf(ticket) !== null)
-    throw fail(
-      'usage',
-      `creating ${ticket}: there is no such attempt`,
-      `A fork makes new ones: agent-swarm fork ${ticketOf(ticket)}`,
-    )
+    throw noSuchAttempt(context, ticket, `creating ${ticket}: there is no such attempt`)
   const { target, note, path } = await bringUpOne(operation, existing, action)
   const { row } = target
   // From here on people may work in it: it stays, whatever becomes of its project.

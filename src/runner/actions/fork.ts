@@ -9,7 +9,7 @@ import { fail, failureOf } from '../../errors.ts'
 import { withLocks } from '../../registry/lock.ts'
 import type { Action } from '../../schema/action.ts'
 import type { MachineSize } from '../../schema/basics.ts'
-import { counted } from '../../words.ts'
+import type { MadeAttempt } from '../../schema/outcome.ts'
 import { noSuchCheckpoint, syncCheckpoints } from '../checkpoints.ts'
 import type { RunnerContext } from '../context.ts'
 import { environmentOf } from '../journal.ts'
@@ -50,16 +50,18 @@ export const newKeys = ({ registry }: RunnerContext, { ticket: source, count }: 
 /** An attempt that is being made: `id` is its own operation. */
 type Attempt = Target & { began: number }
 
+export const timesMachine = ({ cpus, memoryMiB, diskGiB }: MachineSize, count: number): MachineSize => ({
+  cpus: cpus * count,
+  memoryMiB: memoryMiB * count,
+  diskGiB: diskGiB * count,
+})
+
 /** Rows, machine ids and reservations of all attempts, or of none. */
 const begin = async (target: Target, { from }: Pick<Fork, 'from'>, keys: readonly EnvironmentKey[]): Promise<void> => {
   const { context, caller, id, by, provider, row } = target
   const { registry, clock } = context
   const need = await needOfMachine(context, provider, row.vmId)
-  const all: MachineSize = {
-    cpus: need.cpus * keys.length,
-    memoryMiB: need.memoryMiB * keys.length,
-    diskGiB: need.diskGiB * keys.length,
-  }
+  const all = timesMachine(need, keys.length)
   const { correlation } = caller
   const at = clock().toISOString()
   await withRoomFor(target, provider, { kind: 'fork', ticket: row.ticket, need: all }, () =>
@@ -80,7 +82,8 @@ const attemptsOf = (target: Target, keys: readonly EnvironmentKey[]): Promise<At
   Promise.all(
     keys.map(async key => {
       const [operation] = target.context.registry.openOperations(key)
-      return { ...(await targetOf(target, key)), id: operation?.id ?? target.id, began: performance.now() }
+      const caller = { ...target.caller, onPhase: (phase: string) => target.caller.onPhase(`${key}: ${phase}`) }
+      return { ...(await targetOf(target, key)), caller, id: operation?.id ?? target.id, began: performance.now() }
     }),
   )
 
@@ -199,14 +202,24 @@ const undo = async (source: Target, attempts: readonly Attempt[], error: unknown
   if (left !== undefined) throw left.reason
 }
 
-const summaryOf = ({ provider, row }: Target, from: string | null, keys: readonly EnvironmentKey[]): string => {
-  const boots = provider.memoryForks === true ? '' : `. ${provider.name} forks disks alone, so they booted`
-  const attempts = `${keys.length === 1 ? 'an attempt' : counted(keys.length, 'attempt')}: ${keys.join(', ')}`
-  return `Forked ${row.ticket}${from === null ? '' : `, as it was at ${from},`} into ${attempts}${boots}`
+/** What it made, for people and for programs. */
+const madeOf = (
+  { context: { registry }, provider, row }: Target,
+  from: string | null,
+  keys: readonly EnvironmentKey[],
+): { summary: string; attempts: MadeAttempt[] } => {
+  const it = keys.length === 1 ? 'It' : 'They'
+  const boots = provider.memoryForks === true ? '' : `. ${it} booted, because ${provider.name} copies only disks`
+  return {
+    summary: `Forked ${row.ticket}${from === null ? '' : ` from its checkpoint ${from}`}: made ${keys.join(', ')}${boots}`,
+    attempts: keys.flatMap(ticket => {
+      const made = registry.environment(ticket)
+      if (made === null) return []
+      const { vmId, status, ssh } = made
+      return [{ ticket, vmId, status, branch: registry.project(ticket)?.branch ?? null, ssh }]
+    }),
+  }
 }
-
-const withBranches = ({ registry }: RunnerContext, keys: readonly EnvironmentKey[]) =>
-  keys.map(ticket => ({ ticket, branch: registry.project(ticket)?.branch ?? null }))
 
 const makeAttempts = async (target: Target, action: Fork, keys: readonly EnvironmentKey[]): Promise<Result> => {
   const { context, caller, provider, row } = target
@@ -226,10 +239,8 @@ const makeAttempts = async (target: Target, action: Fork, keys: readonly Environ
     await throwIfCancelled(target)
     await handOut(target, ready)
     const notes = ready.flatMap(each => each.notes)
-    return {
-      summary: [summaryOf(target, action.from, keys), ...notes].join('. '),
-      attempts: withBranches(context, keys),
-    }
+    const made = madeOf(target, action.from, keys)
+    return { ...made, summary: [made.summary, ...notes].join('. ') }
   } catch (error) {
     await undo(target, attempts, error)
     throw error
@@ -244,8 +255,7 @@ export const fork: ActionRunner<'fork'> = async (operation, action) => {
   const earlier = earlierTries(operation).at(-1)?.detail
   if (earlier?.reached === 'forked') {
     context.registry.setDetail(id, earlier)
-    const made = earlier.attempts ?? []
-    return { summary: summaryOf(target, from, made), attempts: withBranches(context, made) }
+    return madeOf(target, from, earlier.attempts ?? [])
   }
   const names = await syncCheckpoints(target)
   if (from !== null && !names.includes(from)) throw noSuchCheckpoint(ticket, from, names)

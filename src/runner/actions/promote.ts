@@ -46,44 +46,63 @@ export const markPromoted = async (operation: Operation, keys: readonly Environm
     if (operation.context.registry.environment(key) !== null) await markMachine(await targetOf(operation, key))
 }
 
-type Dismissed = { deleted: string | null; kept: string | null; rescued: string | null }
+/** `name`: for people, to whom the key that the former machine got says nothing. */
+type Leaving = { key: EnvironmentKey; ticket: EnvironmentKey; name: string }
+type Dismissed = Leaving & { vmId: string } & ({ kept: string } | { kept: null; rescued: string | null })
 
-/** By the rules of every delete: its unsaved work is saved first, or it is kept. */
-const dismiss = async (operation: Operation, key: EnvironmentKey): Promise<Dismissed> => {
+const leavingOf = (ticket: Ticket, { others, former }: Going): Leaving[] =>
+  [...(former === null ? [] : [former]), ...others.filter(key => key !== former)].map(key =>
+    key === former ? { key, ticket, name: `the former machine of ${ticket}` } : { key, ticket: key, name: key },
+  )
+
+/** By the rules of every delete: its unsaved work is saved first, or it is kept. Null: it went, or somebody goes on with it. */
+const dismiss = async (operation: Operation, leaving: Leaving): Promise<Dismissed | null> => {
   const { context, caller, by } = operation
+  const { key, name } = leaving
   const row = context.registry.environment(key)
   // Since an earlier try, somebody may have deleted it, or gone on with it.
-  if (row?.dismissed !== true) return { deleted: null, kept: null, rescued: null }
-  const outcome = await runPart(operation, { kind: 'delete', ticket: key }, part =>
+  if (row?.dismissed !== true) return null
+  const { vmId } = row
+  const named = { ...operation, caller: { ...caller, onPhase: (phase: string) => caller.onPhase(`${name}: ${phase}`) } }
+  const outcome = await runPart(named, { kind: 'delete', ticket: key }, part =>
     deleteEnvironment(part, { kind: 'delete', ticket: key, by, replyTo: null, force: false }),
   )
   if (outcome.result !== 'failed')
-    return { deleted: key, kept: null, rescued: outcome.result === 'done' ? (outcome.rescued ?? null) : null }
+    return { ...leaving, vmId, kept: null, rescued: outcome.result === 'done' ? (outcome.rescued ?? null) : null }
   // Cancelled, in whatever way its delete failed then: the reconciler goes on.
   if (caller.signal.aborted || outcome.failure.kind === 'cancelled')
     throw fail('cancelled', outcome.failure.message, outcome.failure.remedy)
   context.registry.keep(key)
-  return { deleted: null, kept: outcome.failure.message, rescued: null }
+  const { message } = outcome.failure
+  return {
+    ...leaving,
+    vmId,
+    kept: leaving.ticket === key ? message : `The former machine of ${leaving.ticket} is now ${key}. ${message}`,
+  }
 }
 
+/** `former`: the key of the former machine, which is one of `others`; null when there was none. */
+type Going = { others: readonly EnvironmentKey[]; former: EnvironmentKey | null }
+
 /** Decides it, unless an earlier try has. Returns the keys of those that go. */
-const decide = async (operation: Operation, ticket: string, attempt: number): Promise<EnvironmentKey[]> => {
+const decide = async (operation: Operation, ticket: string, attempt: number): Promise<Going> => {
   const { context, id } = operation
   const { registry } = context
   const earlier = earlierTries(operation).findLast(({ detail }) => detail.reached === 'decided')?.detail
   if (earlier !== undefined) {
     registry.setDetail(id, earlier)
-    return earlier.attempts ?? []
+    return { others: earlier.attempts ?? [], former: earlier.former ?? null }
   }
   const key = requireAttempt(operation, ticket, attempt)
   await throwIfCancelled(operation)
   return registry.exclusively(() => {
-    const attempts = registry.promote(key)
-    registry.setDetail(id, { reached: 'decided', attempts })
+    const going = registry.promote(key)
+    const { others, former } = going
+    registry.setDetail(id, { reached: 'decided', attempts: others, ...(former === null ? {} : { former }) })
     const agent = registry.agent(ticket)
     // A restore of the former machine is none of this one.
     if (agent !== null) registry.setAgent(ticket, { ...agent, progress: { ...agent.progress, operation: id } })
-    return attempts
+    return going
   })
 }
 
@@ -91,22 +110,29 @@ const promoteLocked = async (
   operation: Operation,
   { ticket, attempt }: { ticket: Ticket; attempt: number },
 ): Promise<Result> => {
-  const others = await decide(operation, ticket, attempt)
+  const going = await decide(operation, ticket, attempt)
   operation.caller.onPhase('promote')
-  await markPromoted(operation, [ticket, ...others])
+  await markPromoted(operation, [ticket, ...going.others])
   const dismissed: Dismissed[] = []
-  for (const key of others) dismissed.push(await dismiss(operation, key))
-  const deleted = dismissed.flatMap(each => each.deleted ?? [])
-  const rescued = dismissed.flatMap(each => each.rescued ?? []).join('; ')
+  for (const leaving of leavingOf(ticket, going)) {
+    const gone = await dismiss(operation, leaving)
+    if (gone !== null) dismissed.push(gone)
+  }
+  const deleted = dismissed.filter(each => each.kept === null)
+  const rescued = deleted.flatMap(({ name, rescued }) => (rescued === null ? [] : [`${name}: ${rescued}`])).join('; ')
   const isStopped = operation.context.registry.environment(ticket)?.status === 'stopped'
   const summary = [
     `${attemptKey(ticket, attempt)} is now the machine of ${ticket}`,
-    ...(deleted.length === 0 ? [] : [`Deleted: ${deleted.join(', ')}`]),
+    ...(deleted.length === 0 ? [] : [`Deleted: ${deleted.map(({ name }) => name).join(', ')}`]),
     ...dismissed.flatMap(each => each.kept ?? []),
-    ...(rescued === '' ? [] : [rescued]),
+    ...(rescued === '' ? [] : [`Rescued: ${rescued}`]),
     ...(isStopped ? [`It is stopped. Start it: agent-swarm start ${ticket}`] : []),
   ].join('. ')
-  return rescued === '' ? { summary } : { summary, rescued }
+  return {
+    summary,
+    ...(rescued === '' ? {} : { rescued }),
+    deleted: deleted.map(each => ({ ticket: each.ticket, vmId: each.vmId })),
+  }
 }
 
 export const promote: ActionRunner<'promote'> = (operation, action) => {

@@ -118,5 +118,5 @@ export const bringUp = async (target: Target, machine: PoolMachine): Promise<str
   registry.endClaims()
   const note = await told
   const sentences = [...notes, ...(note === null ? [] : [note])].map(text => `. ${text}`)
-  return [', which was kept ready', ...sentences].join('')
+  return [`, a ready machine of the pool ${machine.pool}`, ...sentences].join('')
 }

@@ -2,6 +2,7 @@
 import { checkName } from '../../errors.ts'
 import type { Idleness } from '../../registry/registry.ts'
 import type { Environment, EnvironmentStatus } from '../../schema/environment.ts'
+import { makeAgain } from '../../words.ts'
 import { printable, sshOptions } from './options.ts'
 import { proxyCommand } from './proxy-command.ts'
 
@@ -23,8 +24,8 @@ const reasons: Record<EnvironmentStatus, (host: Host) => string> = {
   creating: () => 'is being created',
   stopped: ({ ticket }) => `is stopped. Start it: agent-swarm start ${ticket}`,
   deleting: () => 'is being deleted',
-  failed: ({ ticket }) => `could not be created. Try again: agent-swarm create ${ticket}`,
-  lost: ({ ticket }) => `has lost its machine. Create a new one: agent-swarm create ${ticket}`,
+  failed: ({ ticket }) => `could not be created. Try again: ${makeAgain(ticket)}`,
+  lost: ({ ticket }) => `has lost its machine. Create a new one: ${makeAgain(ticket)}`,
 }
 
 /** Why nobody can log in to it, for example `DROP-1 is being created`; null when somebody can. */

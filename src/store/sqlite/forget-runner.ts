@@ -3,6 +3,7 @@ import type { Ticket } from '../../domain.ts'
 import { type Action, threadOf } from '../../schema/action.ts'
 import type { Environment } from '../../schema/environment.ts'
 import type { Failure } from '../../schema/failure.ts'
+import { makeAgain } from '../../words.ts'
 import { jiraNoteMessage, reactionMessages, replyMessage, statusMessage } from '../messages.ts'
 import { type ForgottenRunner, isConnected, type Message, type Store } from '../port.ts'
 import { environmentGone } from './environments.ts'
@@ -63,7 +64,7 @@ const hostOf = ({ host, name, id }: Known): string => host ?? name ?? id
 const failureOf = (known: Known, { kind, ticket }: OpenAction): Failure => ({
   kind: 'no-such-environment',
   message: `${kind} of ${ticket}: the runner on ${hostOf(known)}, which had its machine, is gone for good`,
-  remedy: `Make a new machine: agent-swarm create ${ticket}`,
+  remedy: `Make a new machine: ${makeAgain(ticket)}`,
 })
 
 /** The reply to the command, and its reaction once all commands of the comment have ended. */

@@ -452,7 +452,7 @@ test('a fork lists its attempts, and how to log in and to keep one', () => {
   const attempts = [
     { ticket: 'DROP-1~1', branch: 'DROP-1-x-attempt-1' },
     { ticket: 'DROP-1~2', branch: null },
-  ]
+  ].map(made => ({ ...made, vmId: 'as-x-00000001', status: 'running' as const, ssh: null }))
   const text = replied(
     view(done('Forked DROP-1 into 2 attempts', { environment: environment(), attempts }), {}, every.fork),
   )

@@ -32,7 +32,11 @@ test('attempts have the state of the machine at the moment, and keys, machines, 
   })
   expect(await it.do(actions.fork('DROP-1', 2))).toMatchObject({
     result: 'done',
-    summary: 'Forked DROP-1 into 2 attempts: DROP-1~1, DROP-1~2. synthetic forks disks alone, so they booted',
+    summary: 'Forked DROP-1: made DROP-1~1, DROP-1~2. They booted, because synthetic copies only disks',
+    attempts: [
+      { ticket: 'DROP-1~1', status: 'running', branch: null, ssh: null },
+      { ticket: 'DROP-1~2', vmId: expect.stringMatching(/^as-drop-1-2-/) },
+    ],
     environment: { ticket: 'DROP-1', status: 'running' },
   })
   expect(keys()).toEqual(['DROP-1', 'DROP-1~1', 'DROP-1~2'])
@@ -57,7 +61,7 @@ test('attempts of a checkpoint, and of another attempt, get the next numbers', a
   await it.do(actions.checkpoint('DROP-1', 'before'))
   it.write('DROP-1', 'work', 'two')
   expect(await it.do(actions.fork('DROP-1', 1, 'before'))).toMatchObject({
-    summary: expect.stringMatching(/^Forked DROP-1, as it was at before, into an attempt: DROP-1~1\./),
+    summary: 'Forked DROP-1 from its checkpoint before: made DROP-1~1. It booted, because synthetic copies only disks',
   })
   expect(it.read('DROP-1~1', 'work')).toBe('one')
   await it.do(actions.delete('DROP-1~1', true))
@@ -93,7 +97,7 @@ test('every command that takes a ticket takes an attempt', async () => {
 test('a create makes no attempt', async () => {
   expect(await it.do(actions.create('DROP-1~7'))).toMatchObject({
     result: 'failed',
-    failure: { kind: 'usage', remedy: 'A fork makes new ones: agent-swarm fork DROP-1' },
+    failure: { kind: 'no-such-environment', remedy: 'DROP-1 has no attempts. To make one: agent-swarm fork DROP-1' },
   })
   expect(it.machines()).toHaveLength(1)
 })
@@ -144,9 +148,12 @@ describe('what cannot be done', () => {
         diskBytes: { total: 1e13, available: 1e13 },
       }),
     }))
-    expect(outcome).toMatchObject({
-      failure: { kind: 'capacity', message: expect.stringMatching(/^forking DROP-1: it needs 8 GiB of memory, and /) },
-    })
+    const failure = {
+      kind: 'capacity',
+      message: expect.stringMatching(/^forking DROP-1: it needs 8 GiB of memory, and /),
+    }
+    expect(outcome).toMatchObject({ failure })
+    await expect(planAction(it.context, actions.fork('DROP-1', 2))).rejects.toMatchObject({ failure })
   })
   test('a fork that fails', async () => {
     const outcome = await refuse(() => ({ fork: () => Promise.reject(fail('disk-full', 'no space')) }))
@@ -208,9 +215,12 @@ describe('what cannot be done', () => {
         by,
         operation: 1,
       })
-    expect(await it.do(actions.fork('DROP-1', 2))).toMatchObject({
-      failure: { kind: 'capacity', message: 'forking DROP-1: DROP-1 has had 98 attempts, and can have 1 more' },
-    })
+    const failure = {
+      kind: 'capacity',
+      message: 'forking DROP-1: DROP-1 has had 98 attempts, and can have 1 more',
+    }
+    expect(await it.do(actions.fork('DROP-1', 2))).toMatchObject({ failure })
+    await expect(planAction(it.context, actions.fork('DROP-1', 2))).rejects.toMatchObject({ failure })
     registry.begin({
       ticket: 'DROP-1~99',
       provider: 'synthetic',
@@ -248,7 +258,7 @@ test('room that attempts have is no other machine’s', async () => {
   })
 })
 
-test.for(['fork', 'start', 'ssh'])('a fork that is killed at %s leaves nothing', async phase => {
+test.for(['fork', 'DROP-1~1: start', 'ssh'])('a fork that is killed at %s leaves nothing', async phase => {
   expect(await it.dieAt(phase, actions.fork('DROP-1', 2))).toBe(true)
   await recoverAll(it.context)
   expect(keys()).toEqual(['DROP-1'])

@@ -32,18 +32,25 @@ test('the attempt becomes the machine of its ticket, and the former machine and 
   expect(await planAction(it.context, promote)).toEqual({
     would: [
       `make ${chosen} the machine of DROP-1`,
-      'look for unsaved work in what goes; save it first, or keep the machine',
-      `delete DROP-1~1, DROP-1~3, the present machine of DROP-1, ${former}`,
+      'look for unsaved work in what it deletes; save it first, or keep the machine',
+      `delete the former machine of DROP-1, ${former}, DROP-1~1 and DROP-1~3`,
     ],
   })
   expect(await it.do(promote)).toMatchObject({
     result: 'done',
-    summary: 'DROP-1~2 is now the machine of DROP-1. Deleted: DROP-1~1, DROP-1~3, DROP-1~4',
+    summary: 'DROP-1~2 is now the machine of DROP-1. Deleted: the former machine of DROP-1, DROP-1~1, DROP-1~3',
+    deleted: [{ ticket: 'DROP-1', vmId: former }, { ticket: 'DROP-1~1' }, { ticket: 'DROP-1~3' }],
     environment: { ticket: 'DROP-1', vmId: chosen },
   })
   await expectPromoted()
-  const history = it.context.registry.operations('DROP-1', 10).map(({ kind }) => kind)
-  expect(history).toEqual(['promote', 'fork', 'fork', 'create'])
+  const history = it.context.registry.operations('DROP-1', 10)
+  expect(history.map(({ kind }) => kind)).toEqual(['promote', 'fork', 'fork', 'create'])
+  const phases = history[0]?.phases.map(({ phase }) => phase) ?? []
+  expect(phases.filter(phase => phase.endsWith(': delete'))).toEqual([
+    'the former machine of DROP-1: delete',
+    'DROP-1~1: delete',
+    'DROP-1~3: delete',
+  ])
 })
 
 test('one that is stopped says how to start the machine of the ticket', async () => {
@@ -60,7 +67,7 @@ test('a machine whose work is not known to be saved is kept and stopped, and tol
   expect(outcome).toMatchObject({
     result: 'done',
     summary: expect.stringMatching(
-      /^DROP-1~2 is now the machine of DROP-1\. Deleted: DROP-1~1, DROP-1~3\. DROP-1~4 is kept and stopped: /,
+      /^DROP-1~2 is now the machine of DROP-1\. Deleted: DROP-1~1, DROP-1~3\. The former machine of DROP-1 is now DROP-1~4\. DROP-1~4 is kept and stopped: /,
     ),
   })
   expect(it.context.registry.environments()).toMatchObject([
@@ -120,14 +127,14 @@ test('attempts move without a machine of their ticket, too', async () => {
   expect(await it.do(actions.promote('DROP-1', 2))).toMatchObject({ environment: { ticket: 'WEB-7', vmId: chosen } })
 })
 
-test.for(['promote', 'looking for unsaved work', 'delete'])(
+test.for(['promote', 'DROP-1~1: looking for unsaved work', 'the former machine of DROP-1: delete'])(
   'a promote that is killed at %s is finished',
   async phase => {
     expect(await it.dieAt(phase, promote)).toBe(true)
     const finished: string[] = []
     await recoverAll(it.context, (ticket, summary) => finished.push(`${ticket}: ${summary}`))
     expect(finished).toContain(
-      'DROP-1: An attempt is now the machine of DROP-1; DROP-1~1, DROP-1~3, DROP-1~4 will be deleted',
+      'DROP-1: An attempt is now the machine of DROP-1; DROP-1~1, DROP-1~3, the former machine (now DROP-1~4) will be deleted',
     )
     await reconcile(it.context, { dryRun: false, signal })
     await expectPromoted()
@@ -150,7 +157,7 @@ test.for(['promote', 'looking for unsaved work', 'delete'])(
 )
 
 test('a promote of the queue that was killed is finished by another try', async () => {
-  expect(await it.dieAt('delete', promote, 'github:1:0')).toBe(true)
+  expect(await it.dieAt('DROP-1~1: delete', promote, 'github:1:0')).toBe(true)
   expect(await it.do(promote, { actionId: 'github:1:0' })).toMatchObject({ result: 'done' })
   await expectPromoted()
 })

@@ -36,7 +36,7 @@ test('of four creates at once, two get the ready machines, and each ticket has a
   const taken = context.registry.environments().map(({ vmId }) => vmId)
   expect(new Set(taken).size).toBe(4)
   expect(taken.filter(vmId => ready.includes(vmId)).sort()).toEqual(ready.toSorted())
-  expect(ran.filter(({ stdout }) => stdout.includes('which was kept ready'))).toHaveLength(2)
+  expect(ran.filter(({ stdout }) => stdout.includes('a ready machine of the pool agent-swarm-base'))).toHaveLength(2)
   expect(context.registry.poolMachines()).toEqual([])
   const marks = new Map((await (await context.provider('synthetic')).listVms()).map(vm => [vm.vmId, vm.ticket]))
   for (const { ticket, vmId } of context.registry.environments()) expect(marks.get(vmId)).toBe(ticket)

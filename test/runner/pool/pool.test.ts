@@ -1,12 +1,12 @@
 /** Machines that are kept ready, on synthetic ones: what is made, handed out, given up, and what is not. */
 import { once } from 'node:events'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { Provider } from '../../../providers/provider.ts'
 import { hostPage, hostStatus } from '../../../src/cli/status/host.ts'
 import { fail } from '../../../src/errors.ts'
-import { withRoomLock } from '../../../src/registry/lock.ts'
+import { tryRunnerLock, withRoomLock } from '../../../src/registry/lock.ts'
 import { guestHash } from '../../../src/runner/link/guest-files.ts'
-import { poolStandings, readyText } from '../../../src/runner/pool/standing.ts'
+import { poolStandings, readyText, standingText } from '../../../src/runner/pool/standing.ts'
 import { findAll, reconcile } from '../../../src/runner/reconciler/reconcile.ts'
 import { recoverAll } from '../../../src/runner/recovery.ts'
 import { roomNow } from '../../../src/runner/room.ts'
@@ -148,7 +148,7 @@ describe('a create', () => {
     const outcome = await it.do(actions.create(T))
     expect(outcome).toMatchObject({
       result: 'done',
-      summary: `${T} has a machine: ${ready?.vmId} on synthetic, which was kept ready`,
+      summary: `${T} has a machine: ${ready?.vmId} on synthetic, a ready machine of the pool agent-swarm-base`,
       environment: { vmId: ready?.vmId, status: 'running', baseImage: 'agent-swarm-base' },
     })
     expect(await listed(ready?.vmId ?? '')).toMatchObject({ ticket: T, status: 'running' })
@@ -301,7 +301,7 @@ describe('a pool of a repository', () => {
     expect(clones).toEqual([ready?.vmId])
     await it.do(actions.create('DROP-2'))
     expect(it.vmIdOf('DROP-2')).not.toBe(ready?.vmId)
-    expect(await it.do(create)).toMatchObject({ summary: expect.stringContaining('which was kept ready') })
+    expect(await it.do(create)).toMatchObject({ summary: expect.stringContaining('a ready machine of the pool') })
     expect(it.vmIdOf(T)).toBe(ready?.vmId)
     expect(it.context.registry.project(T)).toMatchObject({ repo: REPO, path: '~/shop' })
   })
@@ -367,7 +367,7 @@ describe('a guest that is reached over SSH', () => {
     expect(machines()).toMatchObject([{ machineId: ID }])
     const [ready] = machines()
     expect(await it.do(actions.create('SHOP_2-7'))).toMatchObject({
-      summary: expect.stringContaining('which was kept ready'),
+      summary: expect.stringContaining('a ready machine of the pool'),
       environment: { ssh: { ...at, port: portOf(ready?.vmId ?? '') } },
     })
     expect(guest.names).toEqual([`as-shop-2-7-${ready?.vmId.slice(-8)}`])
@@ -562,8 +562,23 @@ test('people see what is ready, how many are wanted, and what is wrong', async (
   const terminal = { stdout: { isTTY: false }, env: {} } as never
   const page = hostPage(status, it.home, { now: it.context.clock(), terminal })
   expect(page).toContain(
-    'READY\n2 ready machines of agent-swarm-base\n0 ready machines of acme/shop, of 1 that are wanted',
+    'READY\nagent-swarm-base: 2 of 2 machines ready\nacme/shop: 0 of 1 machine ready. The runner makes them; it is not running: agent-swarm up\n',
   )
+})
+
+test('machines of a pool that the settings have no more are not ready for anybody', async () => {
+  setPools(it.context, poolOf({ ready: 2 }))
+  await filler.fill()
+  setPools(it.context)
+  const [standing] = poolStandings(it.context)
+  if (standing === undefined) throw new Error('no pool')
+  const left = 'agent-swarm-base: 2 machines left from earlier settings; the runner deletes them'
+  expect(standingText(it.context, standing)).toEqual({
+    ...{ text: `${left}; it is not running: agent-swarm up`, isStuck: true },
+  })
+  const release = tryRunnerLock(it.home)
+  onTestFinished(() => release?.())
+  expect(standingText(it.context, standing)).toEqual({ text: left, isStuck: false })
 })
 
 describe('what becomes of it without its filler', () => {
