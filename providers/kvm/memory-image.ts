@@ -13,6 +13,7 @@ import { spaceIn } from './saved.ts'
 const RESTORE_DEADLINE_MS = 5 * 60_000
 /** What a pipe holds before somebody reads it (Linux, pipe(7)). */
 const PIPE_BYTES = 64 * 1024
+const RELEASE_MS = 200
 
 /** What stands in front of the memory in a volume, and where its stream begins. */
 export type MemoryImage = SaveImage & { volume: string; streamAt: number }
@@ -34,15 +35,20 @@ export const timesRead = (libvirt: string): number | null => {
 const pipeOf = ({ home }: Pick<Context, 'home'>, vmId: string): string =>
   join(home, 'kvm', `fork-${checkName('machine', vmId)}`)
 
-/** Removes the pipe. libvirt may wait for somebody to write into it, and would wait for good. */
-export const removePipe = (context: Pick<Context, 'home'>, vmId: string): void => {
-  const path = pipeOf(context, vmId)
-  if (!existsSync(path)) return
+/** Who waits for somebody to write into the pipe, and would wait for good, reads its end. */
+const releaseReader = (path: string): void => {
   try {
     closeSync(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK))
   } catch {
     // Nobody reads it.
   }
+}
+
+/** Removes the pipe. */
+export const removePipe = (context: Pick<Context, 'home'>, vmId: string): void => {
+  const path = pipeOf(context, vmId)
+  if (!existsSync(path)) return
+  releaseReader(path)
   rmSync(path, { force: true })
 }
 
@@ -67,6 +73,12 @@ const restoreFromPipe = async (context: Context, { image, vmId, doing }: Restore
     handle = null
   }
   const failed = new AbortController()
+  let releasing: NodeJS.Timeout | undefined
+  // When nothing was written, libvirt may open the pipe only after this.
+  const endStream = () => {
+    close()
+    releasing = setInterval(releaseReader, RELEASE_MS, path)
+  }
   const options = { deadline: RESTORE_DEADLINE_MS, doing }
   try {
     for (let time = 0; time < times; time += 1) writeSync(handle, start)
@@ -78,11 +90,12 @@ const restoreFromPipe = async (context: Context, { image, vmId, doing }: Restore
       }),
       virsh
         .run(download(context, image.volume, path, image.streamAt), { ...options, signal: failed.signal })
-        .finally(close),
+        .finally(endStream),
     ])
     if (written.status === 'rejected' && !failed.signal.aborted) throw written.reason
     if (restored.status === 'rejected') throw restored.reason
   } finally {
+    clearInterval(releasing)
     close()
     removePipe(context, vmId)
   }

@@ -88,9 +88,13 @@ test('a libvirt that refuses the image does not leave the writer waiting', async
   expect(left()).toEqual([])
 })
 
-test('a stream that breaks off ends the restore, and is told as the reason', async () => {
+test.for([
+  ['before libvirt reads', 'until [ -e half ]; do sleep 0.05; done; sleep 0.3'],
+  ['while libvirt reads', ''],
+])('a stream that breaks off %s ends the restore, and is reported as the reason', async ([, late = '']) => {
   const of = context('9.0.0', {
-    download: '[ "$7" = 0 ] || { echo half >"$5"; echo "error: cannot read the volume" >&2; exit 1; }',
+    restore: late,
+    download: '[ "$7" = 0 ] || { echo half >"$5"; touch half; echo "error: cannot read the volume" >&2; exit 1; }',
   })
   expect(await failureOf(restore(of))).toMatchObject({ message: expect.stringContaining('cannot read the volume') })
   expect(left()).toEqual([])

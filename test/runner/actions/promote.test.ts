@@ -57,7 +57,7 @@ test('one that is stopped says how to start the machine of the ticket', async ()
   await it.do(actions.stop('DROP-1~2'))
   expect(await it.do(promote)).toMatchObject({
     summary:
-      'DROP-1~2 is now the machine of DROP-1. Deleted: DROP-1~1, DROP-1~3, DROP-1~4. It is stopped. Start it: agent-swarm start DROP-1',
+      'DROP-1~2 is now the machine of DROP-1. Deleted: the former machine of DROP-1, DROP-1~1, DROP-1~3. It is stopped. Start it: agent-swarm start DROP-1',
   })
 })
 
@@ -145,7 +145,7 @@ test.for(['promote', 'looking for unsaved work', 'delete'])(
   'a promote that is cancelled at %s says so, and is finished by reconcile',
   async phase => {
     const cancelling = new AbortController()
-    const onPhase = (reached: string) => void (reached === phase && cancelling.abort())
+    const onPhase = (reached: string) => void (reached.endsWith(phase) && cancelling.abort())
     expect(await it.do(promote, { signal: cancelling.signal, onPhase })).toMatchObject({
       result: 'failed',
       failure: { kind: 'cancelled' },
@@ -191,7 +191,7 @@ describe('an attempt that an earlier promote dismissed', () => {
   test('is kept when somebody goes on with it, and the others go', async () => {
     expect(await it.do(actions.checkpoint('DROP-1~2', 'mine'))).toMatchObject({ result: 'done' })
     expect(await it.do(earlier, { actionId: 'github:2:0' })).toMatchObject({
-      summary: 'DROP-1~1 is now the machine of DROP-1. Deleted: DROP-1~3, DROP-1~4',
+      summary: 'DROP-1~1 is now the machine of DROP-1. Deleted: the former machine of DROP-1, DROP-1~3',
     })
     await reconcile(it.context, { dryRun: false, signal })
     expect(keys()).toEqual(['DROP-1', 'DROP-1~2'])
