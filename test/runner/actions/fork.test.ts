@@ -258,7 +258,7 @@ test('room that attempts have is no other machine’s', async () => {
   })
 })
 
-test.for(['fork', 'DROP-1~1: start', 'ssh'])('a fork that is killed at %s leaves nothing', async phase => {
+test.for(['fork', 'DROP-1~1: start', 'DROP-1~1: ssh'])('a fork that is killed at %s leaves nothing', async phase => {
   expect(await it.dieAt(phase, actions.fork('DROP-1', 2))).toBe(true)
   await recoverAll(it.context)
   expect(keys()).toEqual(['DROP-1'])
