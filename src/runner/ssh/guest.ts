@@ -38,10 +38,11 @@ const explainSsh = explainBy([
   ],
 ])
 
-type SshOptions = RunOptions & {
-  /** Whether its SSH server said hello just now. Then it gets more time for the exchange of keys, which counts as connecting. */
-  helloed?: boolean
-}
+/** Seconds for the connection and the exchange of keys, which take a guest on a busy host many. */
+const CONNECT_S = 30
+/** While nobody knows whether an SSH server is there. */
+const FIRST_CONNECT_S = 5
+type SshOptions = RunOptions & { connectSeconds?: number }
 
 /** Runs one command line in the guest. */
 const runOverSsh = (
@@ -50,13 +51,13 @@ const runOverSsh = (
   vmId: string,
   ssh: SshInfo,
   command: string,
-  { helloed = false, ...options }: SshOptions,
+  { connectSeconds = CONNECT_S, ...options }: SshOptions,
 ) =>
   run(
     'ssh',
     [
       ...sshArguments(home, vmId, ssh),
-      ...['-o', 'BatchMode=yes', '-o', `ConnectTimeout=${helloed ? 30 : 5}`, '-T'],
+      ...['-o', 'BatchMode=yes', '-o', `ConnectTimeout=${connectSeconds}`, '-T'],
       ...['--', ssh.host, command],
     ],
     { explain: explainSsh, ...options },
@@ -97,7 +98,8 @@ const firstWords = async (
   signal: AbortSignal | undefined,
 ): Promise<string | null> => {
   try {
-    const options = { deadline: TRY_DEADLINE_MS, signal, maxOutput: MAX_HELLO, helloed }
+    const connectSeconds = helloed ? CONNECT_S : FIRST_CONNECT_S
+    const options = { deadline: TRY_DEADLINE_MS, signal, maxOutput: MAX_HELLO, connectSeconds }
     return (await runOverSsh(run, home, vmId, ssh, hashCommand(guest), options)).stdout.trim()
   } catch (error) {
     // While a guest boots it refuses, resets and stalls connections. cloud-init installs the pinned host key only along the way,
@@ -223,7 +225,8 @@ export const guestForBuild = async (
       let helloed = false
       while (true) {
         try {
-          await runOverSsh(run, home, alias, ssh, 'true', { deadline: TRY_DEADLINE_MS, helloed })
+          const connectSeconds = helloed ? CONNECT_S : FIRST_CONNECT_S
+          await runOverSsh(run, home, alias, ssh, 'true', { deadline: TRY_DEADLINE_MS, connectSeconds })
           break
         } catch (error) {
           if (performance.now() > until) throw error
