@@ -49,7 +49,7 @@ test('up --dry-run prints what it would do, and does nothing', async () => {
   expect(output.stdout).toMatch(
     new RegExp(`\n {4}Answer to comment ${comment}:\n {4}.* on DROP-1: /swarm fly\n {4}Unknown command fly\\.`),
   )
-  expect(output.stdout).toMatch(/\n {4}\| \/swarm stop \| .* \| \/swarm stop \|\n/)
+  expect(output.stdout).toMatch(/\n {4}\| \/swarm restart \| .* \| \/swarm restart \|\n/)
   await until('its line in the log', () => output.stderr.includes('shown, not published'))
   expect(output.stderr).not.toContain('"published"')
   const code = new Promise(resolve => child.once('exit', resolve))

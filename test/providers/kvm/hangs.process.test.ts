@@ -18,14 +18,14 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(home, { recursive: true, force: true }))
 
-/** kvm with this script as its virsh. Deadlines are short. */
-const kvm = (script: string | null, kvmDomainType: 'auto' | 'qemu' = 'qemu'): Provider => {
+/** kvm with this script as its virsh. Deadlines are short, unless the script answers. */
+const kvm = (script: string | null, kvmDomainType: 'auto' | 'qemu' = 'qemu', deadline = 300): Provider => {
   if (script !== null) {
     writeFileSync(join(bin, 'virsh'), `#!/bin/sh\n${script}\n`)
     chmodSync(join(bin, 'virsh'), 0o755)
   }
   const real = openRun({ PATH: script === null ? bin : `${bin}:${process.env.PATH}`, HOME: home })
-  const run: Run = (program, argv, more) => real(program, argv, { ...more, deadline: 300 })
+  const run: Run = (program, argv, more) => real(program, argv, { ...more, deadline })
   return fakeKvm([], { home, run, settings: { kvmDomainType } }).provider
 }
 
@@ -93,10 +93,15 @@ case "$*" in
   *domstate*) sleep 0.05; echo running ;;
 esac`,
     'auto',
+    60_000,
   )
   const diagnosed = provider.diagnose?.(ending.signal)
   const calls = () => (existsSync(log) ? readFileSync(log, 'utf8') : '')
-  await until('the test guest to run', () => calls().includes('domstate as-probe-'))
+  const ended = diagnosed?.then(checks => {
+    throw new Error(`it ended before: ${JSON.stringify(checks)}\n${calls()}`)
+  })
+  await Promise.race([until('the test guest to run', () => calls().includes('domstate as-probe-')), ended])
+  ended?.catch(() => {})
   ending.abort()
   await diagnosed
   expect(calls()).toMatch(/destroy as-probe-[0-9a-f]{8}\n$/)
