@@ -50,7 +50,7 @@ const noteOf = ({ home }: Home, id: string) => join(home, 'kvm', `${PREFIX}${che
 const LOCK_DEADLINE_MS = 15 * 60_000
 const POLL_MS = 100
 
-/** Held by who makes or ends a checkpoint of the machine, until it is ended. Null when another process or task holds it. */
+/** Held by whoever makes or ends a checkpoint of the machine, until it is ended. Null when another process or task holds it. */
 const tryCheckpointLock = (context: Home, id: string) => lockFile(`${noteOf(context, id)}.lock`)
 
 /** Runs `work` while nobody else makes or ends a checkpoint of the machine. */
@@ -125,7 +125,7 @@ const notedMachines = ({ home }: Home): string[] => {
 // ── The end ──
 
 /**
- * Ends a checkpoint, for who holds the lock: a guest that ran goes on, and the capability is proven off. One that failed, or whose
+ * Ends a checkpoint, for whoever holds the lock: a guest that ran goes on, and the capability is proven off. One that failed, or whose
  * process died, may still be writing: that is waited for, and never aborted. If this fails, the note stays, as of one that was
  * interrupted.
  */
@@ -138,7 +138,7 @@ export const endCheckpoint = async (context: Context, id: string, wasRunning: bo
   await forgetLive(context, id)
 }
 
-/** Ends the checkpoint whose process died, for who holds the lock. */
+/** Ends the checkpoint whose process died, for whoever holds the lock. */
 export const endNoted = async (context: Context, id: string, wasRunning: boolean): Promise<void> => {
   if (isNoted(context, id)) await endCheckpoint(context, id, wasRunning)
 }

@@ -35,7 +35,7 @@ export const timesRead = (libvirt: string): number | null => {
 const pipeOf = ({ home }: Pick<Context, 'home'>, vmId: string): string =>
   join(home, 'kvm', `fork-${checkName('machine', vmId)}`)
 
-/** Who waits for somebody to write into the pipe, and would wait for good, reads its end. */
+/** A reader that waits for somebody to write into the pipe reads its end. Otherwise it would wait for good. */
 const releaseReader = (path: string): void => {
   try {
     closeSync(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK))
