@@ -15,7 +15,7 @@ import type { ForkTarget } from '../../providers/provider.ts'
 import { newVmId } from '../../src/domain.ts'
 import { openRun } from '../../src/exec.ts'
 import { runInGuest, waitForGuest } from '../../src/runner/ssh/guest.ts'
-import { loginKey, pinnedHostKey } from '../../src/runner/ssh/keys.ts'
+import { forgetHostKey, loginKey, pinnedHostKey } from '../../src/runner/ssh/keys.ts'
 import { isLong } from '../support/samples.ts'
 import { until } from '../support/wait.ts'
 import { BASE, ensureBase, home, makeOlder, program, succeed, virsh } from './cli.ts'
@@ -115,7 +115,10 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   sniffer.kill('SIGKILL')
-  for (const vmId of made) await provider.deleteVm(vmId)
+  for (const vmId of made) {
+    await provider.deleteVm(vmId)
+    forgetHostKey(home, vmId)
+  }
   rmSync(folder, { recursive: true })
 })
 
