@@ -3,7 +3,6 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Context } from './context.ts'
 import { isLiveIn, monitor, readLive } from './monitor.ts'
 import { isWritingPages } from './parse.ts'
-import type { Command } from './virsh.ts'
 
 /** A whole checkpoint takes less. */
 const DEADLINE_MS = 10 * 60_000
@@ -26,30 +25,36 @@ export type PauseWatch = {
   end(): Promise<number | undefined>
 }
 
-/** `qemu-monitor-event`: `event STOP at 1732876543.123456 for domain 'as-…': <null>`, by QEMU's clock (virsh 9.0). */
-export const watchPause = ({ virsh }: Pick<Context, 'virsh'>, id: string): PauseWatch => {
-  const ending = new AbortController()
+/**
+ * When the event comes. `qemu-monitor-event`: `event STOP at 1732876543.123456 for domain 'as-…': <null>`, by QEMU's clock (virsh 9.0).
+ */
+const waitForEvent = ({ virsh }: Pick<Context, 'virsh'>, id: string, event: string, signal: AbortSignal) => {
   const ready = Promise.withResolvers<void>()
-  const waitFor = (event: string): Command => ['qemu-monitor-event', id, event, '--timeout', `${DEADLINE_MS / 1000}`]
-  const pause = virsh
+  const at = virsh
     .talk(
       async ({ say, next }) => {
         // Its answer shows that virsh is connected. Then it takes less time to wait than another virsh takes to begin.
-        say(['domstate', id], waitFor('STOP'), waitFor('RESUME'))
+        say(['domstate', id], ['qemu-monitor-event', id, event, '--timeout', `${DEADLINE_MS / 1000}`])
         await next(/^(?!virsh)[a-z]/)
         ready.resolve()
-        const [stop, resume] = [
-          await next(/event STOP at (\d+)\.(\d+)/),
-          await next(/event RESUME at (\d+)\.(\d+)/),
-        ].map(millisecondsOf)
-        return stop === undefined || resume === undefined ? undefined : Math.round((resume - stop) * 10) / 10
+        return millisecondsOf(await next(new RegExp(`event ${event} at (\\d+)\\.(\\d+)`)))
       },
-      { deadline: DEADLINE_MS, signal: ending.signal },
+      { deadline: DEADLINE_MS, signal },
     )
-    .catch(() => undefined)
     .finally(ready.resolve)
+  return { isReady: ready.promise, at }
+}
+
+export const watchPause = (context: Pick<Context, 'virsh'>, id: string): PauseWatch => {
+  const ending = new AbortController()
+  // A virsh for each: after a short pause, one that waits for one event after the other comes too late for the second.
+  const [stop, resume] = ['STOP', 'RESUME'].map(event => waitForEvent(context, id, event, ending.signal))
+  const pause = Promise.all([stop?.at, resume?.at])
+    .then(([stopped = 0, resumed = 0]) => Math.round((resumed - stopped) * 10) / 10)
+    .catch(() => undefined)
+  const ready = Promise.all([stop?.isReady, resume?.isReady])
   return {
-    isReady: Promise.race([ready.promise, delay(READY_MS, undefined, { ref: false })]),
+    isReady: Promise.race([ready, delay(READY_MS, undefined, { ref: false })]),
     end: async () => {
       const late = delay(LATE_MS, undefined, { signal: ending.signal }).catch(() => undefined)
       try {
