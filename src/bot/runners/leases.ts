@@ -55,7 +55,7 @@ const whyNobody = ({ action }: Pick<ActionRow, 'action'>, runners: readonly Know
   }
 }
 
-/** A fork does not wait for the limit of its person: what its ticket is asked for next, a delete too, would wait behind it. */
+/** A fork does not wait for the limit of its person: later actions of its ticket, a delete too, would wait behind it. */
 const whyBeyondLimit = async ({ store }: OutcomeContext, { id, action }: ActionRow): Promise<Failure | null> => {
   if (action.kind !== 'fork') return null
   const owned = await store.queue.beyondLimit(id)
