@@ -36,11 +36,11 @@ crash() { AGENT_SWARM_TEST_SEED=$seed AGENT_SWARM_TEST_PLAYED=$played long "$@";
 counted() (unset AGENT_SWARM_TEST_SEED; long "$@")
 step crash crash test/crash/actions.test.ts test/crash/databases.test.ts test/crash/publish.test.ts
 step processes crash test/crash/commands.process.test.ts test/crash/up.process.test.ts
-step tart long test/providers/tart/killed.process.test.ts
+step providers long test/providers/tart/killed.process.test.ts test/providers/tart/cli.process.test.ts test/providers/tart/traps.process.test.ts test/providers/aws/conformance.process.test.ts test/providers/aws/kill.test.ts test/providers/hyperv/conformance.process.test.ts test/providers/hyperv/killed.process.test.ts
 step concurrency counted test/crash/concurrency.test.ts test/crash/soak.test.ts
 step texts counted test/work-bound.test.ts test/bot/permutations.test.ts test/handlers/as-github-shows.process.test.ts
 step agents env AGENT_SWARM_TEST_AGENTS=1 vitest run test/runner/agent/real-agents.process.test.ts
-step work counted test/runner/rescue/work-matrix.process.test.ts test/runner/rescue/new-work.process.test.ts
+step work counted test/runner/rescue/work-matrix.process.test.ts test/runner/rescue/new-work.process.test.ts test/runner/rescue/rescue.process.test.ts test/runner/rescue/restore.process.test.ts test/runner/prune/prune.process.test.ts test/runner/project/project.process.test.ts test/runner/git-gateway/hostile.process.test.ts test/e2e/demo.process.test.ts
 step stores counted test/bot/bursts.process.test.ts test/store/old-store.process.test.ts
 step images vitest run test/base-image/golden.process.test.ts
 step container bash test/image/run.sh

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { expect, test } from 'vitest'
 import { compiled } from '../support/cli.ts'
+import { some } from '../support/samples.ts'
 
 const demo = resolve(import.meta.dirname, '../../demo/main.ts')
 
@@ -35,17 +36,20 @@ test('npm run demo tells the whole story, and leaves nothing', async () => {
   expect(stdout.match(/the agent has ended, done\./g)).toHaveLength(2)
 })
 
-test.for(['SIGINT', 'SIGTERM'] as const)('broken off by %s while machines run, it removes them', async signal => {
-  const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-test-'))
-  const child = spawn(process.execPath, [demo], { env: { ...process.env, ...compiled, TMPDIR: folder } })
-  let output = ''
-  child.stdout.on('data', chunk => {
-    output += chunk
-    if (output.includes('opens draft pull request') && !child.killed) child.kill(signal)
-  })
-  const code = await new Promise(done => child.on('close', done))
-  expect(output).toMatch(/opens draft pull request[\s\S]*Interrupted\. Everything is removed/)
-  expect(code).toBe(130)
-  expect(readdirSync(folder)).toEqual([])
-  rmSync(folder, { recursive: true })
-})
+test.for(some(['SIGINT', 'SIGTERM'] as const, 2))(
+  'broken off by %s while machines run, it removes them',
+  async signal => {
+    const folder = mkdtempSync(join(tmpdir(), 'agent-swarm-test-'))
+    const child = spawn(process.execPath, [demo], { env: { ...process.env, ...compiled, TMPDIR: folder } })
+    let output = ''
+    child.stdout.on('data', chunk => {
+      output += chunk
+      if (output.includes('opens draft pull request') && !child.killed) child.kill(signal)
+    })
+    const code = await new Promise(done => child.on('close', done))
+    expect(output).toMatch(/opens draft pull request[\s\S]*Interrupted\. Everything is removed/)
+    expect(code).toBe(130)
+    expect(readdirSync(folder)).toEqual([])
+    rmSync(folder, { recursive: true })
+  },
+)

@@ -17,6 +17,12 @@ export const numbers = (seed: number) => {
 
 export const isLong = process.env.AGENT_SWARM_TEST_LONG === '1'
 
+/** One of `nth` of these cases, from the seed on; a long run has all of them. */
+export const some = <T>(cases: readonly T[], nth: number): T[] => {
+  const first = Number(process.env.AGENT_SWARM_TEST_SEED ?? 0)
+  return cases.filter((_, index) => isLong || index % nth === first % nth)
+}
+
 export function* samples({ all, some }: { all: number; some: number }): Generator<Sample> {
   const first = Number(process.env.AGENT_SWARM_TEST_SEED ?? 0)
   const last = isLong ? all : first + some

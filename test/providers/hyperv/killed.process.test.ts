@@ -6,6 +6,7 @@ import { openCli } from '../../support/cli.ts'
 import { putImage } from '../../support/hyperv/bench.ts'
 import { putGuestSsh } from '../../support/hyperv/guest-ssh.ts'
 import { type HypervStandIn, noPwsh, openHypervStandIn } from '../../support/hyperv/stand-in.ts'
+import { some } from '../../support/samples.ts'
 import { until } from '../../support/wait.ts'
 
 const timeout = 900_000
@@ -64,7 +65,7 @@ describe.skipIf(noPwsh !== null)(`killed beside Hyper-V${noPwsh === null ? '' : 
     expect(await standIn.violations()).toBe('')
   }
 
-  for (const cmdlet of ['New-VM', 'Set-VMFirmware'])
+  for (const cmdlet of some(['New-VM', 'Set-VMFirmware'], 2))
     test(`at ${cmdlet}: a create that was killed leaves nothing without an owner`, { timeout }, async () => {
       await killAt(cmdlet, 'create', 'DROP-1')
       await nextStart()

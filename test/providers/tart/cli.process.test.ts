@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { checkMachines } from '../../../src/cli/init/machines.ts'
 import { readConfig } from '../../../src/config/config.ts'
 import { openCli } from '../../support/cli.ts'
+import { isLong } from '../../support/samples.ts'
 import { type Mac, openMac, writeRawImage } from '../../support/tart/install.ts'
 
 let cli: ReturnType<typeof openCli>
@@ -50,7 +51,7 @@ test('without a base image, everything that says so names what Tart can begin wi
     )
 })
 
-test('a base image is built of a cloud image for arm64, sealed and proven', async () => {
+test.skipIf(!isLong)('a base image is built of a cloud image for arm64, sealed and proven', async () => {
   const from = ['--from', join(cli.home, 'debian-arm64.raw'), '--profile', 'minimal']
   const manifest = await json('init-base', 'golden', ...from)
   expect(manifest).toMatchObject({
@@ -102,7 +103,7 @@ test('a life: create, checkpoint, restore, stop, start, delete', async () => {
   expect(mac.vms()).toHaveLength(1)
 })
 
-test('an image is pushed to a registry, and taken from there', async () => {
+test.skipIf(!isLong)('an image is pushed to a registry, and taken from there', async () => {
   const [own = ''] = mac.vms()
   mac.tart('push', own, 'ghcr.io/acme/base:1')
   const from = ['--from', 'oci:ghcr.io/acme/base:1', '--profile', 'minimal']

@@ -91,7 +91,7 @@ const scenarios: readonly [name: string, before: Action[], action: Action, point
     [],
     create,
     [
-      ['clone', true],
+      ['clone', false],
       ['set', false],
       ['rename', false],
       ['start', true],
@@ -117,7 +117,7 @@ const scenarios: readonly [name: string, before: Action[], action: Action, point
       ['start', false],
       ['clone', true],
       ['stop', false],
-      ['delete', true],
+      ['delete', false],
       ['rename', false],
       ['start', false],
     ],

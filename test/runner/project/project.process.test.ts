@@ -6,6 +6,7 @@ import type { ProjectAccess } from '../../../src/runner/project/access.ts'
 import type { Action } from '../../../src/schema/action.ts'
 import type { Workspace } from '../../../src/schema/workspace.ts'
 import { actions, openTestContext, type TestContext } from '../../support/context.ts'
+import { some } from '../../support/samples.ts'
 import { fileIn, openRemote, useStandInGuests } from '../../support/stand-in-guest.ts'
 
 let it: TestContext
@@ -220,7 +221,7 @@ describe('failures', () => {
     expect(project()?.problem).not.toMatch(/0123456789abcdef|\n/)
   })
 
-  test.for(['clone', 'setup', 'start of the project'])(
+  test.for(some(['clone', 'setup', 'start of the project'], 3))(
     'a process that died at %s: the next create goes on',
     async phase => {
       remote.push('main', file('  setup: echo x >> times\n  start: exit 0\n'))

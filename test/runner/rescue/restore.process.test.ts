@@ -7,6 +7,7 @@ import { readRescued } from '../../../src/runner/rescue/list.ts'
 import { restoreIntoFolder } from '../../../src/runner/rescue/restore.ts'
 import { restoreIntoMachine } from '../../../src/runner/rescue/restore-into.ts'
 import { actions, openTestContext, type TestContext } from '../../support/context.ts'
+import { some } from '../../support/samples.ts'
 
 let it: TestContext
 beforeEach(async () => {
@@ -43,24 +44,29 @@ const STATE =
   'git symbolic-ref -q HEAD || git rev-parse HEAD; git status --porcelain; git stash list --format=%gd:%s; git for-each-ref --format="%(refname) %(objectname)" refs/heads refs/tags; git log --format=%s 2>/dev/null || :; git diff; git diff --cached'
 
 describe('into a folder', () => {
-  test.for([
-    [
-      'staged, unstaged, untracked, two stashes, a tag and a branch beside',
-      `${PUSHED} g checkout -q -b feature; g commit -q --allow-empty -m two; g branch other HEAD~1; g tag -a -m v v1
+  test.for(
+    some(
+      [
+        [
+          'staged, unstaged, untracked, two stashes, a tag and a branch beside',
+          `${PUSHED} g checkout -q -b feature; g commit -q --allow-empty -m two; g branch other HEAD~1; g tag -a -m v v1
        echo first > b; g stash -q; echo second > b; echo new > s; g stash -q -u -m 'my words'
        echo staged > b; g add b; echo unstaged > b; rm a; echo x > run.sh; chmod +x run.sh; printf 'a\\r\\n' > crlf`,
-    ],
-    ['all staged', `${PUSHED} echo 2 > a; g add a; echo new > n; g add n`],
-    ['staged and changed back', `${PUSHED} echo 2 > a; g add a; echo 1 > a`],
-    ['detached', `${PUSHED} g checkout -q --detach; g commit -q --allow-empty -m two`],
-    ['before its first commit', 'g init -q shop; cd shop; echo x > f; g add f; echo y > g'],
-    ['of SHA-256', 'g init -q --object-format=sha256 shop; cd shop; g commit -q --allow-empty -m one; echo x > f'],
-    [
-      'shallow, with attributes that convert',
-      `g init -q o; for n in 1 2; do g -C o commit -q --allow-empty -m $n; done; g clone -q --depth 1 "file://$PWD/o" shop
+        ],
+        ['all staged', `${PUSHED} echo 2 > a; g add a; echo new > n; g add n`],
+        ['staged and changed back', `${PUSHED} echo 2 > a; g add a; echo 1 > a`],
+        ['detached', `${PUSHED} g checkout -q --detach; g commit -q --allow-empty -m two`],
+        ['before its first commit', 'g init -q shop; cd shop; echo x > f; g add f; echo y > g'],
+        ['of SHA-256', 'g init -q --object-format=sha256 shop; cd shop; g commit -q --allow-empty -m one; echo x > f'],
+        [
+          'shallow, with attributes that convert',
+          `g init -q o; for n in 1 2; do g -C o commit -q --allow-empty -m $n; done; g clone -q --depth 1 "file://$PWD/o" shop
        rm -rf o; cd shop; g branch -q -D none 2>/dev/null || :; printf '* text eol=crlf\\n' > .gitattributes; printf 'a\\n' > f`,
-    ],
-  ] as const)('%s: as it was', async ([, script]) => {
+        ],
+      ] as const,
+      3,
+    ),
+  )('%s: as it was', async ([, script]) => {
     const before = await inside(`${script}; ${STATE}`)
     const name = await rescue(':')
     const [restored] = await restore(name)
@@ -114,17 +120,22 @@ describe('a hostile bundle', () => {
   const blob = '$(echo "#!/bin/sh" | g hash-object -w --stdin)'
   const evilTree = (entries: string) => `${PUSHED} B=${blob}; T=$(printf "${entries}" | g mktree --missing)
     g update-ref refs/heads/evil $(g commit-tree -p HEAD -m evil $T); g symbolic-ref HEAD refs/heads/evil; g read-tree HEAD 2>/dev/null || :`
-  test.for([
-    ['.git', 'hasDotgit', evilTree('100755 blob $B\\t.git\\n')],
-    ['.GIT on a Mac', 'hasDotgit', evilTree('100755 blob $B\\t.GI\\342\\200\\214T\\n')],
-    ['git~1', 'hasDotgit', evilTree('100755 blob $B\\tgit~1\\n')],
-    ['..', 'hasDotdot', evilTree('100755 blob $B\\t..\\n')],
-    [
-      'a submodule whose url is an option',
-      'gitmodulesUrl',
-      `${PUSHED} printf '[submodule "x"]\\n\\tpath = x\\n\\turl = -u./evil\\n' > .gitmodules; g add .gitmodules; g commit -qm evil`,
-    ],
-  ])('with %s in a tree is refused: %s', async ([, reason, script]) => {
+  test.for(
+    some(
+      [
+        ['.git', 'hasDotgit', evilTree('100755 blob $B\\t.git\\n')],
+        ['.GIT on a Mac', 'hasDotgit', evilTree('100755 blob $B\\t.GI\\342\\200\\214T\\n')],
+        ['git~1', 'hasDotgit', evilTree('100755 blob $B\\tgit~1\\n')],
+        ['..', 'hasDotdot', evilTree('100755 blob $B\\t..\\n')],
+        [
+          'a submodule whose url is an option',
+          'gitmodulesUrl',
+          `${PUSHED} printf '[submodule "x"]\\n\\tpath = x\\n\\turl = -u./evil\\n' > .gitmodules; g add .gitmodules; g commit -qm evil`,
+        ],
+      ],
+      2,
+    ),
+  )('with %s in a tree is refused: %s', async ([, reason, script]) => {
     await inside(`${script}; echo new > untracked`)
     expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done' })
     await expect(restore(names()[0] ?? '')).rejects.toThrow(new RegExp(reason ?? ''))
