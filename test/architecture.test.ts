@@ -236,6 +236,13 @@ test('no function is over 120 lines', () => {
   ])
 })
 
+test('no test mocks a module: the files of a worker share modules, so the mock would stay for those after it', () => {
+  const mocking = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
+    .filter(name => name.endsWith('.ts') && name !== 'architecture.test.ts')
+    .filter(name => /\bvi\.(do)?mock\(/i.test(readFileSync(join(root, 'test', name), 'utf8')))
+  expect(mocking).toEqual([])
+})
+
 test('whoever signs as GitHub does validates what is sent against the description, or sends nonsense on purpose', () => {
   const signers = ['test', 'demo'].flatMap(folder =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })

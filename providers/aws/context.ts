@@ -27,11 +27,13 @@ const IN_USE: Filter = { Name: 'instance-state-name', Values: PRESENT }
 /** Milliseconds. The program itself takes a second or two for each look. */
 const FIRST_PAUSE = 100
 const LONGEST_PAUSE = 2_000
+/** `between` waits from one look to the next. Tests replace it: their EC2 counts looks, not seconds. */
+export const pauses = { between: (milliseconds: number): Promise<void> => delay(milliseconds) }
 
 /** Looks until there is something, at most `looks` times. */
 export const poll = async <T>(looks: number, look: () => Promise<T | undefined>): Promise<T | undefined> => {
   for (let n = 0, pause = FIRST_PAUSE; n < looks; n += 1, pause = Math.min(pause * 1.5, LONGEST_PAUSE)) {
-    if (n > 0) await delay(pause)
+    if (n > 0) await pauses.between(pause)
     const seen = await look()
     if (seen !== undefined) return seen
   }

@@ -1,8 +1,6 @@
 /** How many commands are asked of AWS, which take a second or two each: a number that does not grow with the machines. */
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { awsOptions, BASE, openUnit, type Unit } from '../../support/ec2/bench.ts'
-
-vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
 
 const ID = 'as-ab-1-00000001'
 const withMachine = async (options: Parameters<typeof openUnit>[0] = {}) => {

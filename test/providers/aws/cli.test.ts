@@ -1,8 +1,6 @@
 /** The commands of a ticket's life on EC2, as a person types them. `aws` and `ssh` on PATH lead to our stand-in for EC2 and its guests. */
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { openAwsCli } from '../../support/ec2/cli.ts'
-
-vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
 
 const open = async () => {
   const opened = await openAwsCli()

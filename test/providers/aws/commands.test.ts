@@ -1,10 +1,8 @@
 /** The commands of a machine's life, for an owner who compares them: AGENT_SWARM_TEST_RECORD=1 writes docs/commands-aws.md. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { awsOptions, BASE, openUnit, type Unit } from '../../support/ec2/bench.ts'
-
-vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
 
 const PAGE = resolve(import.meta.dirname, '../../../docs/commands-aws.md')
 const ID = 'as-drop-2100-1a2b3c4d'

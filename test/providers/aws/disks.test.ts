@@ -1,10 +1,8 @@
 /** Checkpoints and the end of a machine where AWS behaves in its own way: see traps.ts for what is known of each. */
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { awsOptions, BASE } from '../../support/ec2/bench.ts'
 import { tagValue } from '../../support/ec2/ec2.ts'
 import { actions, ID, open, withMachine } from './unit.ts'
-
-vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
 
 // ── Checkpoints ──
 

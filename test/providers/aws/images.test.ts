@@ -1,12 +1,10 @@
 /** Base images: built of a plain AMI, listed, deleted, and what a killed build leaves. */
 import { mkdtempSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import type { BuildBase, GuestAccess, Provider } from '../../../providers/provider.ts'
 import { awsOptions, BASE, OTHER_HOME_ID, openUnit } from '../../support/ec2/bench.ts'
 import { guestOn } from '../../support/ec2/guest.ts'
-
-vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
 
 const open = () => {
   const unit = openUnit()

@@ -2,14 +2,12 @@
  * The process dies at each command, before AWS gets it or before its answer arrives. From then on it does nothing more. What the
  * next start does, finishing the create or undoing it, leaves one machine or nothing, and nothing without an owner.
  */
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import type { Provider } from '../../../providers/provider.ts'
 import { allow } from '../../../src/errors.ts'
 import { awsOptions, BASE, HOME_ID, openUnit, type Unit } from '../../support/ec2/bench.ts'
 import { tagValue } from '../../support/ec2/ec2.ts'
 import { some } from '../../support/samples.ts'
-
-vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
 
 const ID = 'as-ab-1-00000001'
 const DIED = 'the process died here'

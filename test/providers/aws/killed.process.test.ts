@@ -1,10 +1,8 @@
 /** A whole process is killed (-9) as AWS does what it asked for. The next command leaves one machine, or nothing. */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { expect, onTestFinished, test, vi } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
 import { openAwsCli } from '../../support/ec2/cli.ts'
-
-vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
 
 const open = async () => {
   const opened = await openAwsCli()

@@ -1,14 +1,12 @@
 /** The life of a machine where AWS behaves in its own way: see traps.ts for what is known of each. */
 import { existsSync, readFileSync } from 'node:fs'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { clientToken } from '../../../providers/aws/machines.ts'
 import type { Bench } from '../../../src/selftest/bench.ts'
 import { promises } from '../../../src/selftest/promises.ts'
 import { awsOptions, BASE } from '../../support/ec2/bench.ts'
 import { tagValue } from '../../support/ec2/ec2.ts'
 import { actions, ID, open, withMachine } from './unit.ts'
-
-vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
 
 const failing = (kind: string) => ({ failure: { kind } })
 

@@ -1,11 +1,9 @@
 /** Inputs that no promise sends: the real `aws` program compares them with AWS's own model, and asks nobody. */
 import { spawnSync } from 'node:child_process'
-import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { awsOptions, BASE, openUnit } from '../../support/ec2/bench.ts'
 import { guestOn } from '../../support/ec2/guest.ts'
 import { noAws } from '../../support/ec2/program.ts'
-
-vi.mock('node:timers/promises', async () => (await import('../../support/ec2/no-pauses.ts')).noPauses())
 
 const ID = 'as-ab-1-00000001'
 const WANTED = [

@@ -2,6 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pauses } from '../../../providers/aws/context.ts'
 import { openAws } from '../../../providers/aws/index.ts'
 import { type AwsSettings, awsSettings } from '../../../providers/aws/settings.ts'
 import type { CreateOptions } from '../../../providers/provider.ts'
@@ -33,8 +34,10 @@ type Opened = {
   knows?: (vmId: string) => boolean
   settings?: Partial<AwsSettings>
 }
-const openAwsIn = ({ home, run, homeId = HOME_ID, knows = () => false, settings = {} }: Opened) =>
-  openAws({ run, home, homeId, knows, settings: settingsWith(settings) })
+const openAwsIn = ({ home, run, homeId = HOME_ID, knows = () => false, settings = {} }: Opened) => {
+  pauses.between = () => new Promise(resolve => setImmediate(resolve))
+  return openAws({ run, home, homeId, knows, settings: settingsWith(settings) })
+}
 
 /** The provider over the stand-in in this process, with a base image. */
 export const openUnit = (options: Parameters<typeof openEc2>[0] & { settings?: Partial<AwsSettings> } = {}) => {
