@@ -1,6 +1,6 @@
 /** What the guest agent of QEMU does for us in a machine that has no network yet. All that it answers is a guest's, and hostile. */
 import { setTimeout as delay } from 'node:timers/promises'
-import { fail, failureOf } from '../../src/errors.ts'
+import { fail, failureOf, isFailure } from '../../src/errors.ts'
 import type { Context } from './context.ts'
 
 const ANSWER_SECONDS = 20
@@ -102,5 +102,7 @@ export const runByAgent = async (
  */
 export const syncByAgent = async (context: Context, id: string): Promise<void> => {
   const doing = `having ${id} write its files to its disk`
-  await runByAgent(context, id, 'sync', { doing, deadline: SYNC_DEADLINE_MS }).catch(() => {})
+  await runByAgent(context, id, 'sync', { doing, deadline: SYNC_DEADLINE_MS }).catch(error => {
+    if (isFailure(error) && error.failure.kind === 'cancelled') throw error
+  })
 }

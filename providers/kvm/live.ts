@@ -16,7 +16,7 @@ import { jobIn, lookWhenIdle } from './jobs.ts'
 import { isLiveIn, readLive, setLive } from './monitor.ts'
 import { parseSections, parseStates } from './parse.ts'
 import type { KvmSettings } from './settings.ts'
-import type { Command } from './virsh.ts'
+import { type Command, inBatches } from './virsh.ts'
 
 /** In older ones, a save that is aborted, or whose disk is full, leaves the guest hanging for good (seen with 7.2; mended upstream in 8.1). */
 export const SAFE_SINCE = 8.01
@@ -195,10 +195,18 @@ const settleOne = async (context: Context, id: string): Promise<void> => {
   else if (isLiveIn(stdout) === true) await turnLiveOff(context, id)
 }
 
+const isOn = async ({ virsh }: Context, machines: readonly string[]): Promise<Set<string>> => {
+  const looks: Command[] = machines.flatMap(id => [['domstats', id, '--state', '--nowait'], readLive(id)])
+  const { stdout } = await virsh.ask(looks, { deadline: LOOK_DEADLINE_MS })
+  return new Set([...parseSections(stdout)].flatMap(([id, text]) => (isLiveIn(text) === true ? id : [])))
+}
+
 /** At the start of a runner: no machine of ours keeps the capability on, whoever left it so. */
 export const settleLive = async (context: Context, machines: readonly string[]): Promise<void> => {
+  const on = await Promise.all(inBatches(machines).map(batch => isOn(context, batch)))
+  const left = machines.filter(id => isNoted(context, id) || on.some(ids => ids.has(id)))
   const results = await Promise.allSettled(
-    machines.map(async id => {
+    left.map(async id => {
       const release = tryCheckpointLock(context, id)
       if (release !== null) await settleOne(context, id).finally(release)
     }),

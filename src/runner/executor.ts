@@ -88,8 +88,8 @@ const failedOutcome = ({ context, caller }: Operation, { kind, ticket }: Action,
 
 /** People win: whoever goes on with an attempt that a promote dismissed keeps it. */
 const keepDismissed = ({ registry }: RunnerContext, { kind, ticket, by }: Action): void => {
-  const isByPerson = by.via !== 'clock' && by.cause === undefined
-  if (isByPerson && kind !== 'delete' && kind !== 'status') registry.keep(ticket)
+  const isAsked = by.via === 'cli' || by.cause === 'command'
+  if (isAsked && kind !== 'delete' && kind !== 'status') registry.keep(ticket)
 }
 
 /** Another try of an action goes on, and a create goes on with the machine of one that was interrupted. */

@@ -8,6 +8,7 @@ import { identityScript } from '../../../base-image/identity.ts'
 import { userData } from '../../../base-image/seed.ts'
 import { timesRead } from '../../../providers/kvm/memory-image.ts'
 import type { ForkTarget } from '../../../providers/provider.ts'
+import { fail } from '../../../src/errors.ts'
 import {
   type Answer,
   disk,
@@ -132,6 +133,15 @@ test.for([
     expect(of.calls.join()).not.toMatch(/domfsfreeze|--memspec|suspend as-/)
   },
 )
+
+test('a fork that is cancelled while the guest writes its files takes no state of it', async () => {
+  const settings = { kvmUri: 'qemu+ssh://host.example/system' }
+  const of = fakeKvm([RUNNING, LAYERS, pool(90_000), DISK, disk(1), NO_FORK], { home, settings }, text => {
+    if (text.includes(SYNC)) throw fail('cancelled', 'cancelled')
+  })
+  expect(await failureOf(fork(of))).toMatchObject({ kind: 'cancelled' })
+  expect(of.calls.join()).not.toContain('snapshot-create-as')
+})
 
 test('a capture that fails leaves neither a layer nor a memory', async () => {
   const made = [`${VM}.qcow2`, `${VM}.1.qcow2`, `${VM}.0.memory`]

@@ -111,6 +111,19 @@ test('a checkpoint whose process died is ended at the next look; one that is und
   expect(existsSync(noteFile())).toBe(false)
 })
 
+test('at the start of a runner, one look tells of all machines which have it on', async () => {
+  const counts: number[] = []
+  for (const size of [1, 20]) {
+    const ids = Array.from({ length: size }, (_, n) => `as-a-1-${String(n).padStart(8, '0')}`)
+    const machines = ids.flatMap(name => [mark({ name, checkpoints: 'external' }), state(1, name)])
+    const { provider, calls } = fakeKvm([domains(...ids), ...machines, capability(false)], { home })
+    await provider.settle?.()
+    expect(calls.join('\n').match(/query-migrate-capabilities/g)).toHaveLength(size)
+    counts.push(calls.length)
+  }
+  expect(counts[1]).toBe(counts[0])
+})
+
 test('a machine that libvirt is still busy with is left for the next look, which waits for none', async () => {
   const OTHER = 'as-a-2-0000000b'
   const busy: Answer = { to: 'domjobinfo', stdout: 'Job type:         Unbounded\nOperation:        Snapshot' }

@@ -188,12 +188,26 @@ describe('an attempt that an earlier promote dismissed', () => {
     await expectPromoted()
   })
 
-  test('is kept when somebody goes on with it, and the others go', async () => {
-    expect(await it.do(actions.checkpoint('DROP-1~2', 'mine'))).toMatchObject({ result: 'done' })
+  test.for([
+    ['the command line', { via: 'cli', who: 'ann' }],
+    ['a comment', { via: 'github', who: 'ann', cause: 'command' }],
+  ] as const)('is kept when somebody goes on with it by %s, and the others go', async ([, by]) => {
+    expect(await it.do({ ...actions.checkpoint('DROP-1~2', 'mine'), by })).toMatchObject({ result: 'done' })
     expect(await it.do(earlier, { actionId: 'github:2:0' })).toMatchObject({
       summary: 'DROP-1~1 is now the machine of DROP-1. Deleted: the former machine of DROP-1, DROP-1~3',
     })
     await reconcile(it.context, { dryRun: false, signal })
     expect(keys()).toEqual(['DROP-1', 'DROP-1~2'])
+  })
+
+  test.for([
+    ['an event', { via: 'jira', who: 'ann', cause: 'ticket moved' }],
+    ['the clock', { via: 'clock', who: null }],
+    ['a program in it', { via: 'machine', who: null }],
+  ] as const)('is not kept by %s', async ([, by]) => {
+    await it.do({ ...actions.stop('DROP-1~2'), by })
+    expect(it.context.registry.environment('DROP-1~2')).toMatchObject({ status: 'stopped', dismissed: true })
+    expect(await it.do(earlier, { actionId: 'github:2:0' })).toMatchObject({ result: 'done' })
+    expect(keys()).toEqual(['DROP-1'])
   })
 })
