@@ -213,8 +213,12 @@ export type Provider = {
   fork?(id: string, checkpoint: CheckpointName | null, targets: readonly ForkTarget[]): Promise<void>
   /** A fork goes on with the memory of its source. */
   memoryForks?: true
-  /** Called when a runner starts: ends what calls of processes that died left in running machines, and no look at them shows. Idempotent. */
-  settle?(): Promise<void>
+  /**
+   * Idempotent. Without `id`, when a runner starts: ends what processes that died left in running machines, and `listVms` does not
+   * show. With `id`, when an operation on that machine has died: also removes files of it that nothing needs, unless the hypervisor
+   * still works on it. The caller is alone with the machine.
+   */
+  settle?(id?: string): Promise<void>
   /**
    * The versions of the programs that write and read the memory of its machines: a memory that others wrote may not come back. At
    * most one outside command.

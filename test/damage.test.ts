@@ -188,7 +188,7 @@ test('a restore that died in the middle is damage still', () => {
   expect(readdirSync(join(path, '..')).sort()).toEqual(['backups', 'bot.db', 'bot.db.damaged-19700101-000000'])
 })
 
-test('damage that is found in the middle of work is told, with the file and what to do', async () => {
+test('damage that is found in the middle of work is reported, with the file and what to do', async () => {
   const path = join(newHome(), 'bot.db')
   await databases['bot.db'](path)
   const told: string[] = []

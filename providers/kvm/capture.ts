@@ -195,7 +195,8 @@ const captureRunning = async (request: Request, available: number): Promise<Capt
   const path = `${folder}/${memory}`
   const fifo =
     maybeLive && !isSafe && canDrain(context) ? join(home, 'kvm', `memory-${randomBytes(4).toString('hex')}`) : null
-  noteLive(context, id, fifo)
+  // One that a person paused stays so.
+  if (isRunning) noteLive(context, id, fifo)
   let taken: Awaited<ReturnType<typeof takeSnapshots>>
   try {
     const isLive = maybeLive && (await turnLiveOn(context, id))
@@ -229,14 +230,13 @@ const captureRunningDisk = async (request: Request): Promise<Capture> => {
 }
 
 /**
- * Freezes the machine's active layer. What is made has no marker: it is garbage until somebody makes one, or another disk stands on
- * the layer.
+ * Freezes the machine's active layer. Without a marker the memory is garbage; the layer stays, because the active disk stands on it.
  */
 const captureWith =
   (captureRunning: (request: Request, available: number) => Promise<Capture>) =>
   (context: Context, id: string, doing: string): Promise<Capture> =>
     withCheckpointLock(context, id, doing, async () => {
-      await endNoted(context, id, true)
+      await endNoted(context, id)
       const { available, ...request } = await prepare(context, id, doing)
       if (request.machine.mark.checkpoints !== 'external')
         throw fail('unsupported', `${doing}: its checkpoints are inside its disk`)

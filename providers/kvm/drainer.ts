@@ -42,6 +42,8 @@ export const finishDrainer = async (fifo: string, file: string, doing: string): 
   while (!readEnd(fifo).includes('end') && performance.now() < end) await delay(POLL_MS)
   if (readEnd(fifo).includes('full'))
     throw fail('disk-full', `${doing}: the disk is full. The machine runs on`, FREE_DISK_SPACE)
+  if (!readEnd(fifo).includes('end'))
+    throw fail('timeout', `${doing}: the memory was not on the disk ${END_MS / 1000} s later`)
   const image = openSync(file, 'r+')
   try {
     const head = Buffer.alloc(UNFINISHED.length)

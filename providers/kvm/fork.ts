@@ -16,10 +16,10 @@ import { parseNames, parsePool } from './parse.ts'
 import { forksMemory } from './settings.ts'
 
 const removeForks = async (context: Context, targets: readonly ForkTarget[]): Promise<void> => {
-  for (const { vmId } of targets) {
-    removePipe(context, vmId)
-    await deleteMachine(context, vmId)
-  }
+  for (const { vmId } of targets) removePipe(context, vmId)
+  const failures: unknown[] = []
+  for (const { vmId } of targets) await deleteMachine(context, vmId).catch(error => failures.push(error))
+  if (failures.length > 0) throw failures[0]
 }
 
 /** The forks of which an interrupted call left something. `names`: of all machines and volumes. */
@@ -50,7 +50,6 @@ export const forkMachine = async (
     ['vol-list', context.settings.kvmPool],
   ])
   const { isolator, mark, status, paused, stdout } = machine
-  for (const { vmId } of targets) removePipe(context, vmId)
   await removeForks(context, begunForks(parseNames(stdout), isolator, targets))
   const isLive = checkpoint === null && status === 'running' && paused === undefined
   // A fork without an agent could not become a machine of its own: that is known before the source stands still.
@@ -62,10 +61,12 @@ export const forkMachine = async (
   try {
     await makeForks({ context, machine, isolator, pool, doing }, source, targets)
   } catch (error) {
-    await removeForks(context, targets)
+    // The runner deletes what is left of them.
+    await removeForks(context, targets).catch(() => {})
     // Without `await`, it fails while `finally` runs, and nobody handles it then.
     return await withFreeSpace(context)(error)
   } finally {
-    await closeSource(context, id, source)
+    // What it leaves, the next checkpoint or fork removes.
+    await closeSource(context, id, source).catch(() => {})
   }
 }

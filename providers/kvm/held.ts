@@ -28,6 +28,8 @@ export const unlessStillPaused =
     throw error
   }
 
-/** The state with the cause that only this home knows. */
+/** The state with the reason that only this home knows, in libvirt's words. */
 export const withHeld = <T extends State>(context: Home, vmId: string, state: T): T =>
-  state.pauseCause === 'asked' && existsSync(noteOf(context, vmId)) ? { ...state, pauseCause: 'interrupted' } : state
+  state.pauseCause === 'asked' && existsSync(noteOf(context, vmId))
+    ? { ...state, paused: 'starting', pauseCause: 'interrupted' }
+    : state

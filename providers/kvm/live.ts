@@ -1,7 +1,7 @@
 /**
  * Live checkpoints: QEMU's migration capability `background-snapshot`, with which it protects a guest's memory and lets it go on while
  * the memory is written. libvirt knows nothing of it. Left on, it spoils the next save, which then takes the memory of a guest
- * that runs; so it is off again after each checkpoint, and a note says while it may be on.
+ * that runs; so it is off again after each checkpoint, and a note records that it may be on.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -102,7 +102,7 @@ export const notedCheckpoint = (context: Home, id: string): 'under-way' | 'inter
   return release === null ? 'under-way' : 'interrupted'
 }
 
-/** The machine is off or gone, and so is what it wrote, or nothing writes it any more. */
+/** For a machine that is off or gone, or whose memory nothing writes any more: ends the pipe's reader, and removes the note. */
 export const forgetLive = async (context: Home, id: string): Promise<void> => {
   const fifo = fifoOf(context, id)
   if (fifo !== null) await releaseDrainer(fifo)
@@ -139,12 +139,23 @@ export const endCheckpoint = async (context: Context, id: string, wasRunning: bo
 }
 
 /** Ends the checkpoint whose process died, for whoever holds the lock. */
-export const endNoted = async (context: Context, id: string, wasRunning: boolean): Promise<void> => {
-  if (isNoted(context, id)) await endCheckpoint(context, id, wasRunning)
+export const endNoted = async (context: Context, id: string): Promise<void> => {
+  if (isNoted(context, id)) await endCheckpoint(context, id, true)
 }
 
 /** A guest that lost a save answers nothing more. */
-const LOOK_DEADLINE_MS = 20_000
+const LOOK_DEADLINE_MS = 10_000
+
+/** Of all at once, and when that fails, of each alone: one that answers nothing more holds up no other. */
+const askAll = async <T>(ids: readonly string[], ask: (ids: readonly string[]) => Promise<T[]>): Promise<T[]> => {
+  try {
+    return await ask(ids)
+  } catch (error) {
+    if (ids.length < 2) throw error
+    const each = await Promise.allSettled(ids.map(id => ask([id])))
+    return each.flatMap(result => (result.status === 'fulfilled' ? result.value : []))
+  }
+}
 
 /** The first command tells whose the rest is. QEMU refuses to turn it off while a live save goes on. */
 const endCommands = (id: string): Command[] => [
@@ -153,6 +164,16 @@ const endCommands = (id: string): Command[] => [
   setLive(id, false),
   readLive(id),
 ]
+
+/** Returns those that it ended. */
+const endIn = async ({ virsh }: Context, ids: readonly string[]): Promise<string[]> => {
+  const { stdout } = await virsh.ask(ids.flatMap(endCommands), { deadline: LOOK_DEADLINE_MS })
+  return [...parseSections(stdout)].flatMap(([id, text]) => {
+    const state = parseStates(text).get(id)
+    const isRunning = state?.status === 'running' && state.paused === undefined
+    return isRunning && jobIn(text, state) === null && isLiveIn(text) === false ? id : []
+  })
+}
 
 /**
  * At a look at the machines: ends the checkpoints whose process died, in one call of virsh. What libvirt is still busy with is left
@@ -167,13 +188,8 @@ export const endInterrupted = async (context: Context, running: readonly string[
       if (release !== null) held.set(id, release)
     }
     const ids = [...held.keys()].filter(id => isNoted(context, id))
-    const { stdout } = await context.virsh.ask(ids.flatMap(endCommands), { deadline: LOOK_DEADLINE_MS })
-    const ended = [...parseSections(stdout)].filter(([id, text]) => {
-      const state = parseStates(text).get(id)
-      const isRunning = state?.status === 'running' && state.paused === undefined
-      return isRunning && jobIn(text, state) === null && isLiveIn(text) === false
-    })
-    await Promise.all(ended.map(([id]) => forgetLive(context, id)))
+    const ended = await askAll(ids, batch => endIn(context, batch))
+    await Promise.all(ended.map(id => forgetLive(context, id)))
   } catch {
     // The list matters more. A save of its memory looks for itself.
   } finally {
@@ -195,18 +211,19 @@ const settleOne = async (context: Context, id: string): Promise<void> => {
   else if (isLiveIn(stdout) === true) await turnLiveOff(context, id)
 }
 
-const isOn = async ({ virsh }: Context, machines: readonly string[]): Promise<Set<string>> => {
-  const looks: Command[] = machines.flatMap(id => [['domstats', id, '--state', '--nowait'], readLive(id)])
+/** Returns those that have it on. */
+const onIn = async ({ virsh }: Context, ids: readonly string[]): Promise<string[]> => {
+  const looks: Command[] = ids.flatMap(id => [['domstats', id, '--state', '--nowait'], readLive(id)])
   const { stdout } = await virsh.ask(looks, { deadline: LOOK_DEADLINE_MS })
-  return new Set([...parseSections(stdout)].flatMap(([id, text]) => (isLiveIn(text) === true ? id : [])))
+  return [...parseSections(stdout)].flatMap(([id, text]) => (isLiveIn(text) === true ? id : []))
 }
 
 /** At the start of a runner: no machine of ours keeps the capability on, whoever left it so. */
 export const settleLive = async (context: Context, machines: readonly string[]): Promise<void> => {
-  const on = await Promise.all(inBatches(machines).map(batch => isOn(context, batch)))
-  const left = machines.filter(id => isNoted(context, id) || on.some(ids => ids.has(id)))
+  const on = await Promise.all(inBatches(machines).map(batch => askAll(batch, ids => onIn(context, ids))))
+  const left = new Set([...machines.filter(id => isNoted(context, id)), ...on.flat()])
   const results = await Promise.allSettled(
-    left.map(async id => {
+    [...left].map(async id => {
       const release = tryCheckpointLock(context, id)
       if (release !== null) await settleOne(context, id).finally(release)
     }),

@@ -35,7 +35,8 @@ import {
   openIsolator,
   prepareIsolator,
 } from './isolation.ts'
-import { lookWhenIdle } from './jobs.ts'
+import { jobIn, lookWhenIdle } from './jobs.ts'
+import { keptVolume } from './layers.ts'
 import { overlayXml, withPort, withSessionNet } from './libvirt-xml.ts'
 import {
   endInterrupted,
@@ -63,7 +64,7 @@ import {
   type State,
   SUSPENDED,
 } from './parse.ts'
-import { keepForForks, removeOrphans, tidyLayers } from './pool-layers.ts'
+import { neededByForks, noteKept, removeOrphans, tidyLayers } from './pool-layers.ts'
 import { LIST_SAVED, settleWoken, unreadableMemory } from './saved.ts'
 import { isSession } from './settings.ts'
 import { beginning } from './ubuntu.ts'
@@ -249,8 +250,7 @@ const resumeMachine = async (context: Context, machine: Paused, isolator: Isolat
   if (paused === DISK_FULL) requireSpace(doing, RESUME_BYTES, await ensurePool(context))
   // An interrupted restore leaves a machine that is not isolated yet.
   if (isolator !== null) await isolateUnlessIsolated(context, isolator, machine)
-  if (notedCheckpoint(context, id) !== null)
-    await withCheckpointLock(context, id, doing, () => endNoted(context, id, false))
+  if (notedCheckpoint(context, id) !== null) await withCheckpointLock(context, id, doing, () => endNoted(context, id))
   await context.virsh
     .run(wakeCommand(id, paused), { deadline: START_DEADLINE_MS, doing })
     .catch(unless(async () => (await look(context, id)).paused === undefined))
@@ -302,7 +302,7 @@ export const stopMachine = async (context: Context, id: string): Promise<void> =
 export const deleteMachine = async (context: Context, id: string): Promise<void> => {
   const { virsh, settings } = context
   const machine = await lookIfExists(context, id)
-  const kept = await keepForForks(context, id)
+  const kept = await neededByForks(context, id)
   const flags = ['--managed-save', '--snapshots-metadata', '--checkpoints-metadata', '--nvram']
   let volumes = Object.values(volumesOf(id)).filter(volume => !kept.has(volume))
   let everything: string[] = []
@@ -323,6 +323,7 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
       throw virsh.failed(`deleting ${id}`, stderr)
     volumes = left
   }
+  if (kept.size > 0 && !everything.includes(keptVolume(id))) await noteKept(context, id)
   forgetHeld(context, id)
   await forgetLive(context, id)
   removeCheckpointLock(context, id)
@@ -368,7 +369,9 @@ const reportedAddress = async ({ ask }: Context['virsh'], id: string, mac: strin
 const withNotes = (context: Context, id: string, state: State): State => {
   const noted = state.paused === undefined ? null : notedCheckpoint(context, id)
   if (noted === 'under-way') return { status: state.status }
-  return noted === null ? withHeld(context, id, state) : { ...state, pauseCause: 'interrupted' }
+  if (noted === null) return withHeld(context, id, state)
+  // libvirt would say: by a user.
+  return { ...state, paused: 'making a checkpoint', pauseCause: 'interrupted' }
 }
 
 export const listMachines = async (context: Context): Promise<VmInfo[]> => {
@@ -400,6 +403,14 @@ export const listMachines = async (context: Context): Promise<VmInfo[]> => {
       ...(state.status === 'stopped' && saved.has(vmId) ? { saved: true as const } : {}),
     }
   })
+}
+
+/** Of a machine whose operation died, for whoever holds its lock. */
+export const settleMachine = async (context: Context, id: string): Promise<void> => {
+  const { mark, stdout, ...state } = await look(context, id, [['domjobinfo', id]])
+  if (mark.checkpoints !== 'external' || jobIn(stdout, state) !== null) return
+  await withCheckpointLock(context, id, `ending a checkpoint of ${id}`, () => endNoted(context, id))
+  await tidyLayers(context, id)
 }
 
 /** At the start of a runner. */

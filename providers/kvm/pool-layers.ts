@@ -82,9 +82,8 @@ export const tidyLayers = async (context: Context, id: string): Promise<void> =>
 /** Ends a merge, which may go on later: libvirt makes no checkpoint and saves no memory meanwhile. Fails when there is none. */
 export const endMerge = (id: string): Command => ['blockjob', id, 'vda', '--abort']
 
-/** Layers of the machine that forks of it need: they stay when it is deleted, with a note. */
-export const keepForForks = async (context: Context, id: string): Promise<Set<string>> => {
-  const { virsh, settings } = context
+/** What forks of the machine need of it, and the note of that; none when they need nothing. */
+export const neededByForks = async (context: Context, id: string): Promise<Set<string>> => {
   const volumes = await listVolumes(context)
   if (layersIn(volumes, id).disks.length === 0) return new Set()
   // A fork's first layer stands on another machine's, and all its others stand on that.
@@ -94,10 +93,14 @@ export const keepForForks = async (context: Context, id: string): Promise<Set<st
   const below = [...(await readBacking(context, first)).values()]
   if (!below.some(volume => volume.startsWith(`${id}.`))) return new Set()
   const needed = neededByOthers(await readPool(context), id)
-  const note = keptVolume(id)
-  if (!volumes.includes(note))
-    await virsh.run(['vol-create-as', settings.kvmPool, note, '0B', '--format', 'raw'], { doing: `deleting ${id}` })
-  return new Set([...needed, note])
+  return new Set([...needed, keptVolume(id)])
+}
+
+/** Of a machine that is not defined any more: its layers are nobody's leftover. */
+export const noteKept = async ({ virsh, settings }: Context, id: string): Promise<void> => {
+  await virsh.run(['vol-create-as', settings.kvmPool, keptVolume(id), '0B', '--format', 'raw'], {
+    doing: `deleting ${id}`,
+  })
 }
 
 /** Of deleted machines: the layers that no fork needs any more. */

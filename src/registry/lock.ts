@@ -101,13 +101,17 @@ export const withLocks = <T>(
     .sort()
     .reduceRight<() => Promise<T>>((inner, name) => () => withLock(home, name, waiting, inner), work)()
 
+/** Of a machine that is gone for good: whoever waits for it finds that. */
+export const forgetLock = (home: string, vmId: string): void =>
+  rmSync(join(home, 'locks', `${checkName('machine', vmId)}.lock`), { force: true })
+
 /** Locks a machine that was named just now, so that nobody else can have it. Returns how to release the lock for good. */
 export const lockNewMachine = (home: string, vmId: string): (() => void) => {
   const release = tryLock(home, vmId)
   if (release === null) throw fail('busy', `locking ${vmId}: another process has it`)
   return () => {
     release()
-    rmSync(join(home, 'locks', `${checkName('machine', vmId)}.lock`), { force: true })
+    forgetLock(home, vmId)
   }
 }
 

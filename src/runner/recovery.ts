@@ -42,6 +42,8 @@ const recoverEnvironment = async (operation: Operation, interrupted: OperationRo
   const observed = await observe(target.provider, row)
   if (observed !== 'running' && observed !== 'stopped') return null
   recordObserved(context, row, observed)
+  // A memory that no checkpoint has may be as large as the guest's. Where this fails, the next checkpoint does it.
+  if (kind === 'checkpoint' || kind === 'fork') await target.provider.settle?.(row.vmId).catch(() => {})
   await syncCheckpoints(target)
   // Until it ended, the mark may have been the former one, or that of the checkpoint.
   if (kind === 'move' || kind === 'restore') await markMachine(target)

@@ -75,7 +75,7 @@ test('a cancelled build waits no longer, and runs nothing more', async () => {
   expect(await failureOf(boot(['no address'], {}, abort))).toMatchObject(cancelled)
 })
 
-test('a script that does not end is told in the words of the hypervisor, and else in those of SSH', async () => {
+test('a script that does not end is reported in the words of the hypervisor, and else in those of SSH', async () => {
   const noEnd = { what: 'did not end its work', remedy: 'Try again.' }
   const { inGuest } = await boot(['answers', 'timeout'], { noEnd })
   expect(await failureOf(inGuest('sleep', { deadline: 90_000 }))).toEqual({

@@ -88,7 +88,7 @@ describe.skipIf(!isPossible)('Node', () => {
     })
   })
 
-  test('a file of nodejs.org needs its checksum, and the place of it is told', async () => {
+  test('a file of nodejs.org needs its checksum, and the place of it is reported', async () => {
     const mirrors = { SWARM_NODE_URL: file() }
     expect(await setUp('node', { mirrors })).toMatchObject({
       code: 1,

@@ -241,7 +241,7 @@ test('rules that somebody removed are noticed, told and written again', async ()
   expect(await arrived(a, outside())).toEqual(outside())
 })
 
-test('what the host does not pass to iptables is told, with the command that mends it', async () => {
+test('what the host does not pass to iptables is reported, with the command that mends it', async () => {
   const setting = 'net.bridge.bridge-nf-call-iptables'
   host('sysctl', '-qw', `${setting}=0`)
   try {

@@ -148,7 +148,7 @@ test('what a checkpoint left whose process died is ended: the guest runs, QEMU s
   const before = await provider.listCheckpoints(id)
   leaveNote()
   await virsh('suspend', id)
-  expect(await listed()).toMatchObject({ paused: 'by a user', pauseCause: 'interrupted' })
+  expect(await listed()).toMatchObject({ paused: 'making a checkpoint', pauseCause: 'interrupted' })
   await provider.startVm(id)
   expect(await listed()).not.toHaveProperty('paused')
   expect(notes()).toEqual([])

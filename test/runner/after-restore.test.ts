@@ -53,7 +53,7 @@ const restored = async (guest: Guest): Promise<{ told: string[]; scripts: string
   return { told: await setRight(machine), scripts }
 }
 
-test('a machine that is right: fresh random bytes go in on standard input, others each time, and nothing is told', async () => {
+test('a machine that is right: fresh random bytes go in on standard input, others each time, and nothing is reported', async () => {
   const [first, second] = [await restored({ behind: 0.2 }), await restored({ behind: 0 })]
   expect([first.told, second.told]).toEqual([[], []])
   const bytes = [first, second].map(({ scripts }) => scripts[0]?.match(/^fresh=([A-Za-z0-9+/=]+)$/m)?.[1] ?? '')
@@ -84,7 +84,7 @@ test('a clock that nothing can set, random numbers that are those of the checkpo
   ])
 })
 
-test('a machine without an identity of its own is told, and so is one at the address of another', async () => {
+test('a machine without an identity of its own is reported, and so is one at the address of another', async () => {
   const { registry } = it.context
   await it.do(actions.create('DROP-2'))
   const at = { host: '192.0.2.1', port: 22, user: 'agent' }
@@ -98,7 +98,7 @@ test('a machine without an identity of its own is told, and so is one at the add
   expect((await restored({ behind: 0 })).told).toEqual([])
 })
 
-test('a guest that does not do as asked is told of', async () => {
+test('a guest that does not do as asked is reported', async () => {
   const { context } = it
   context.run = async () => {
     throw fail('guest-unreachable', 'connection timed out')

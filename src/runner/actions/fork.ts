@@ -19,6 +19,7 @@ import { remoteOf } from '../project/access.ts'
 import { needOfMachine, withRoomFor } from '../room.ts'
 import { putGuestFiles, waitForGuest } from '../ssh/guest.ts'
 import { loginKey, pinnedHostKey } from '../ssh/keys.ts'
+import { putPeopleKeys } from '../ssh/people-keys.ts'
 
 type Fork = Extract<Action, { kind: 'fork' }>
 
@@ -90,7 +91,7 @@ const attemptsOf = (target: Target, keys: readonly EnvironmentKey[]): Promise<At
 /** `ssh` null: it is reached without. `notes`: sentences without the last full stop. */
 type Ready = { attempt: Attempt; ssh: SshInfo | null; branch: string | null; notes: string[] }
 
-/** Its own branch and settings of git, and nothing of its source's agent. It is of use without them. */
+/** The keys of people as they are now, its own branch and settings of git, and nothing of its source's agent. It is of use without them. */
 const separate = async (
   source: Target,
   attempt: Attempt,
@@ -108,6 +109,10 @@ const separate = async (
       notes.push(`${row.ticket}: ${what}: ${failureOf(error, 'asking the machine').message}`)
     }
   }
+  await unlessItFails(
+    () => putPeopleKeys(context, provider, row.vmId, caller.signal),
+    'the keys of people (authorizedKeys) are not in it, or those of its source',
+  )
   if (registry.agent(source.row.ticket) !== null && provider.ownSystem !== true)
     await unlessItFails(async () => {
       await (await import('../agent/guest.ts')).stopAgents(context, provider, row.vmId)

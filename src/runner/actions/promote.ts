@@ -72,12 +72,20 @@ const dismiss = async (operation: Operation, leaving: Leaving): Promise<Dismisse
   // Cancelled, in whatever way its delete failed then: the reconciler goes on.
   if (caller.signal.aborted || outcome.failure.kind === 'cancelled')
     throw fail('cancelled', outcome.failure.message, outcome.failure.remedy)
+  const { kind, message } = outcome.failure
+  const isFormer = leaving.ticket !== key
+  // Anything else may pass: the reconciler tries again.
+  if (kind !== 'unsaved-work')
+    return {
+      ...leaving,
+      vmId,
+      kept: `${isFormer ? `The former machine of ${leaving.ticket}, now ${key},` : key} will be deleted later: ${message}`,
+    }
   context.registry.keep(key)
-  const { message } = outcome.failure
   return {
     ...leaving,
     vmId,
-    kept: leaving.ticket === key ? message : `The former machine of ${leaving.ticket} is now ${key}. ${message}`,
+    kept: isFormer ? `The former machine of ${leaving.ticket} is now ${key}. ${message}` : message,
   }
 }
 

@@ -4,8 +4,8 @@
  */
 import { randomBytes } from 'node:crypto'
 import type { Provider } from '../../../providers/provider.ts'
-import { newVmId, poolName } from '../../domain.ts'
-import { fail } from '../../errors.ts'
+import { type FailureKind, newVmId, poolName } from '../../domain.ts'
+import { fail, isFailure } from '../../errors.ts'
 import { lockNewMachine, withRoomLock } from '../../registry/lock.ts'
 import type { MadeOf, PoolMachine } from '../../registry/registry.ts'
 import { amountOf, needOf } from '../../room.ts'
@@ -18,6 +18,7 @@ import type { Preparing } from '../project/project.ts'
 import { fitsBeside } from '../room.ts'
 import { putGuestFiles, runInGuest, waitForGuest } from '../ssh/guest.ts'
 import { forgetHostKey, loginKey, pinnedHostKey } from '../ssh/keys.ts'
+import { giveUp } from './give-up.ts'
 
 /** A memory that comes up elsewhere answers within seconds, and under emulation on a busy host within a minute. */
 const FORK_DEADLINE_MS = 3 * 60_000
@@ -25,6 +26,8 @@ const FORK_DEADLINE_MS = 3 * 60_000
 const SETTLE_DEADLINE_MS = 10 * 60_000
 const SETTLE = 'cloud-init status --wait >/dev/null 2>&1 </dev/null\nsync\n'
 const TEMPLATE_CHECKPOINT = 'pool'
+/** Kinds of failure that another try with the same template does not mend. */
+const USELESS: ReadonlySet<FailureKind> = new Set(['damaged', 'no-such-checkpoint', 'no-such-vm', 'unknown'])
 const by = { via: 'clock', who: null } as const
 
 export type Filling = {
@@ -183,6 +186,16 @@ const makeTemplate = (filling: Filling): Promise<Made> =>
     return made
   })
 
+/** For `.catch()`: a template that no machine can be forked from is given up, and the next round makes another. */
+const unlessUseless =
+  ({ context, caller }: Filling, { vmId }: Made) =>
+  async (error: unknown): Promise<never> => {
+    const template = context.registry.poolMachine(vmId)
+    if (template !== null && isFailure(error) && USELESS.has(error.failure.kind))
+      await giveUp(context, template, caller.signal)
+    throw error
+  }
+
 /** Makes one that is ready; where it is forked and there is no template yet, makes that first. Throws why it cannot. */
 export const fillOne = async (filling: Filling): Promise<Made> => {
   const { provider, caller } = filling
@@ -196,7 +209,7 @@ export const fillOne = async (filling: Filling): Promise<Made> => {
   return make(filling, 'ready', async vmId => {
     const target = { ...(await keysOf(filling, vmId)), ticket: null }
     begins(caller, 'fork')
-    await provider.fork?.(template.vmId, TEMPLATE_CHECKPOINT, [target])
+    await provider.fork?.(template.vmId, TEMPLATE_CHECKPOINT, [target]).catch(unlessUseless(filling, template))
     const machine = await answer(filling, vmId, FORK_DEADLINE_MS)
     const machineId = await prove(filling, machine)
     await hold(filling, vmId)

@@ -1,6 +1,6 @@
 /** Gives up a machine of a pool that was not handed out. Whoever begins: nothing else happens to it afterwards. */
 import { fail } from '../../errors.ts'
-import { withLock } from '../../registry/lock.ts'
+import { forgetLock, withLock } from '../../registry/lock.ts'
 import type { PoolMachine } from '../../registry/registry.ts'
 import type { RunnerContext } from '../context.ts'
 import { forgetHostKey } from '../ssh/keys.ts'
@@ -22,6 +22,7 @@ export const removePoolMachine = async (
     forgetHostKey(home, vmId)
   }
   registry.endMachine(vmId, clock().toISOString(), 'interrupted')
+  if (!isHandedOut) forgetLock(home, vmId)
 }
 
 /** Deletes one that leaves its pool. One that is being made is cancelled first, by the process that makes it. */

@@ -68,8 +68,8 @@ const takeAction = async (context: RunnerContext, does: keyof typeof ACTIONS, ti
   const outcome = await executeLocked(context, action, {
     ...{ actionId: null, correlation: null, signal: options.signal, onPhase },
   })
-  // People know of it, and it is kept.
-  if (does === 'dismiss' && outcome.result === 'failed' && outcome.failure.kind !== 'cancelled')
+  // Its work cannot be saved: from here on it is kept. Any other failure may pass.
+  if (does === 'dismiss' && outcome.result === 'failed' && outcome.failure.kind === 'unsaved-work')
     context.registry.keep(ticket)
   if (outcome.result === 'failed') throw Object.assign(new Error(outcome.failure.message), { failure: outcome.failure })
 }

@@ -78,7 +78,7 @@ test('an answer that is not what the model says is a failure, and not an empty l
   }
 })
 
-test('without the program, its remedy names the AWS CLI; version 1 is told by its number', async () => {
+test('without the program, its remedy names the AWS CLI; version 1 is reported by its number', async () => {
   const ec2 = openEc2()
   onTestFinished(ec2.close)
   const missing = async () => {

@@ -322,7 +322,7 @@ test('a ticket is written on everything that the machine has', async () => {
 
 // ── Spot ──
 
-test('a Spot machine is stopped and started; AWS alone starts one that it interrupted, which is told', async () => {
+test('a Spot machine is stopped and started; AWS alone starts one that it interrupted, which is reported', async () => {
   const { ec2, provider } = await withMachine({ settings: { awsMarket: 'spot' } })
   await provider.stopVm(ID)
   await provider.startVm(ID)
@@ -338,7 +338,7 @@ test('a Spot machine is stopped and started; AWS alone starts one that it interr
   )
 })
 
-test('that AWS takes a Spot machine back is told with its machine, and its end with its cause', async () => {
+test('that AWS takes a Spot machine back is reported with its machine, and its end with its cause', async () => {
   const { ec2, provider } = await withMachine({ settings: { awsMarket: 'spot' } })
   const only = async () => (await provider.listVms())[0]
   expect(await only()).not.toHaveProperty('interruption')

@@ -180,7 +180,9 @@ test('a guest that a dead process left paused is shown as interrupted, and goes 
   const release = hold()
   expect(await provider.listVms()).toEqual([expect.not.objectContaining({ paused: expect.anything() })])
   release()
-  expect(await provider.listVms()).toEqual([expect.objectContaining({ pauseCause: 'interrupted' })])
+  expect(await provider.listVms()).toEqual([
+    expect.objectContaining({ paused: 'making a checkpoint', pauseCause: 'interrupted' }),
+  ])
   await provider.startVm(VM)
   expect(calls.join('\n')).toMatch(new RegExp(`${turns(false).source}[\\s\\S]*resume ${VM}`))
   expect(existsSync(noteFile())).toBe(false)

@@ -51,7 +51,7 @@ test('without a base image, everything that says so names what Tart can begin wi
     )
 })
 
-test.skipIf(!isLong)('a base image is built of a cloud image for arm64, sealed and proven', async () => {
+test('a base image is built of a cloud image for arm64, sealed and proven', async () => {
   const from = ['--from', join(cli.home, 'debian-arm64.raw'), '--profile', 'minimal']
   const manifest = await json('init-base', 'golden', ...from)
   expect(manifest).toMatchObject({

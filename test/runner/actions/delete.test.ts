@@ -269,7 +269,7 @@ describe('a delete that was decided when its process died', () => {
     },
   )
 
-  test('is told when its machine was gone already, and only its end was missing', async () => {
+  test('is reported when its machine was gone already, and only its end was missing', async () => {
     expect(await it.dieAt('delete', actions.delete('DROP-1'), 'github:1:0')).toBe(true)
     const row = it.context.registry.environment('DROP-1')
     await (await it.provider()).deleteVm(row?.vmId ?? '')

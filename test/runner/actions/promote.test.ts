@@ -162,7 +162,7 @@ test('a promote of the queue that was killed is finished by another try', async 
   await expectPromoted()
 })
 
-test('what a dead promote left is told by reconcile', async () => {
+test('what a dead promote left is reported by reconcile', async () => {
   await it.dieAt('promote', promote)
   await recoverAll(it.context)
   const { findings } = await reconcile(it.context, { dryRun: true, signal })

@@ -132,7 +132,7 @@ describe.for(['claude', 'codex'] as const)('%s', use => {
     expect(stage.transcript(row.run)).not.toContain(KEY)
   })
 
-  test('a crash in the middle is told; a message brings it back in its conversation', async () => {
+  test('a crash in the middle is reported; a message brings it back in its conversation', async () => {
     const kill = 'sleep 1; kill -KILL $(ps -o ppid= -p $PPID) $PPID'
     const stage = await stageOf(use, [{ says: 'Begun.' }])
     await stage.start()

@@ -70,7 +70,7 @@ const brokenOnce =
     response.write(IMAGE.subarray(0, IMAGE.length / 2), () => response.destroy())
   }
 
-test('the file is whole, for its owner alone, and its progress is told in bytes', async () => {
+test('the file is whole, for its owner alone, and its progress is reported in bytes', async () => {
   const { url } = await serve(whole)
   const progress: [number, number | null][] = []
   const file = await download(url, { onBytes: (...bytes) => progress.push(bytes) })
@@ -191,7 +191,7 @@ test.for([
   expect(failure.message).not.toContain('secret')
 })
 
-test('a server that cannot be reached is told with the address and the way on', async () => {
+test('a server that cannot be reached is reported with the address and the way on', async () => {
   const server = createServer()
   await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as AddressInfo

@@ -117,7 +117,7 @@ const publishing =
   ({ url }, response) =>
     void response.end(url === '/SHA256SUMS' ? checksums : IMAGE)
 
-test('the checksum of the cloud image comes from its server, and that is told', async () => {
+test('the checksum of the cloud image comes from its server, and that is reported', async () => {
   const wanted = await serve(publishing(`${'0'.repeat(64)} *other.img\n${SHA256} *noble.img\n`))
   const { file, end } = await open(wanted)
   expect(readFileSync(file.path, 'utf8')).toBe(IMAGE)

@@ -65,7 +65,7 @@ describe('the branch of a ticket', () => {
       isRemote: false,
     }))
 
-  test('one that was asked for and is gone is told', () =>
+  test('one that was asked for and is gone is reported', () =>
     expect(choose([], 'login')).toEqual({
       name: 'DROP-1-x',
       isRemote: false,

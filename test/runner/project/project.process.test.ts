@@ -156,7 +156,7 @@ describe('setup and start', () => {
     expect(fileIn(it, 'DROP-1', 'shop/who')).toBe('main\n')
   })
 
-  test('a mistake in the file is told, and the machine has its project', async () => {
+  test('a mistake in the file is reported, and the machine has its project', async () => {
     remote.push('main', file('  prots: [1]\n'))
     expect(await summaryOf(createWith())).toContain('.github/agent-swarm.yml:2: ')
     expect(project()?.problem).toContain('prots')
@@ -187,7 +187,7 @@ describe('setup and start', () => {
 })
 
 describe('failures', () => {
-  test('a repository that does not exist: the machine is there, the reason is told, and a create tries again', async () => {
+  test('a repository that does not exist: the machine is there, the reason is reported, and a create tries again', async () => {
     expect(await summaryOf(createWith({ repo: 'acme/other' }))).toMatch(
       /The project is not complete: cloning acme\/other: .*To try again: agent-swarm create DROP-1/s,
     )
@@ -369,7 +369,7 @@ test('without a link that stays, git is left with the plain remote', async () =>
   expect(await inside('cd shop && git ls-remote --get-url')).toBe('https://github.com/acme/shop.git')
 })
 
-test('a machine without a project is as it was, and the reason is told', async () => {
+test('a machine without a project is as it was, and the reason is reported', async () => {
   expect(
     await summaryOf({
       ...createWith(),

@@ -99,7 +99,7 @@ test('a create after the registry was lost takes the machine that is there', asy
   expect(it.machines()).toEqual([vmId])
 })
 
-test('a second machine of a ticket is told and kept', async () => {
+test('a second machine of a ticket is reported and kept', async () => {
   await it.do(actions.create('DROP-2'))
   const second = it.vmIdOf('DROP-2')
   await (await it.provider()).assign?.(second, 'DROP-1')
@@ -109,7 +109,7 @@ test('a second machine of a ticket is told and kept', async () => {
   expect(it.machines()).toHaveLength(2)
 })
 
-test('a disk without a machine and a row is told and kept', async () => {
+test('a disk without a machine and a row is reported and kept', async () => {
   const vmId = 'as-drop-9-0000000a'
   mkdirSync(join(it.home, 'synthetic', vmId, 'disk'), { recursive: true })
   for (const dryRun of [true, false])
@@ -119,7 +119,7 @@ test('a disk without a machine and a row is told and kept', async () => {
   expect(it.machines()).toContain(vmId)
 })
 
-test('a host key of a machine that does not exist is told', async () => {
+test('a host key of a machine that does not exist is reported', async () => {
   writeFileSync(join(it.home, 'ssh', 'as-drop-9-0000000a.known_hosts'), 'a key')
   expect((await run()).findings).toMatchObject([
     { vmId: 'as-drop-9-0000000a', finding: expect.stringContaining('host key') },
@@ -204,7 +204,7 @@ test('a hypervisor that does not answer loses nothing', async () => {
   expect(row()?.status).toBe('running')
 })
 
-test('a start that fails is told, and keeps what the last stop found', async () => {
+test('a start that fails is reported, and keeps what the last stop found', async () => {
   it.addUnsavedWork('DROP-1')
   await it.do(actions.stop('DROP-1'))
   const found = row()?.unsavedWork

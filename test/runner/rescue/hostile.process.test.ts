@@ -118,7 +118,7 @@ const deltaBomb = () => {
 
 test('a bundle of a few kB that unfolds to 1 GB is refused', () => refuses(deltaBomb(), TOO_MUCH))
 
-test('the machine that sends such a bundle is stopped and kept, and that is told', async () => {
+test('the machine that sends such a bundle is stopped and kept, and that is reported', async () => {
   const it = await openTestContext({ guest: 'shell' })
   try {
     await it.do(actions.create('DROP-1'))

@@ -155,7 +155,7 @@ ad'; echo no > x.log; g tag v1 HEAD~1`)
     const outcome = await it.do(actions.delete('DROP-1'))
     expect(outcome).toMatchObject({
       result: 'done',
-      summary: expect.stringContaining(`; work in ${all.length - 5} more repositories`),
+      summary: expect.stringContaining(`; work in ${all.length - 5} more repositor`),
     })
     const folder = await newest()
     const { repositories } = noteIn(folder)
