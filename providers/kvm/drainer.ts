@@ -57,7 +57,7 @@ export const finishDrainer = async (fifo: string, file: string, doing: string): 
 /** Ends the reader of a pipe that nobody writes into any more, and removes the pipe. */
 export const releaseDrainer = async (fifo: string): Promise<void> => {
   const end = performance.now() + END_MS
-  // Each time that somebody opens and closes it, the reader has read to an end, of which it expects two.
+  // The reader expects end-of-file twice; each open and close gives it one.
   while (!readEnd(fifo).includes('end') && performance.now() < end) {
     try {
       closeSync(openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK))

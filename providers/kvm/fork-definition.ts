@@ -15,7 +15,7 @@ export type Fork = {
 }
 
 /** What a definition must have once, at least, or the fork would share it with its source. */
-const replaceOnce = (text: string, pattern: RegExp, change: (found: string) => string | Piece): string => {
+const replaceRequired = (text: string, pattern: RegExp, change: (found: string) => string | Piece): string => {
   if (!pattern.test(text))
     throw fail('unsupported', `making a fork: the definition of its source has nothing like ${pattern.source}`)
   return text.replace(pattern, found => {
@@ -50,19 +50,19 @@ export const forkDefinition = (text: string, source: string, fork: Fork): string
   const { mark, folder } = fork
   const volumes = volumesOf(mark.vmId)
   const path = (volume: string) => `${folder}/${volume}`
-  let result = replaceOnce(text, /<name>[^<]*<\/name>/, () => xml`<name>${mark.vmId}</name>`)
-  result = replaceOnce(result, /<uuid>[^<]*<\/uuid>/, () => xml`<uuid>${randomUUID()}</uuid>`)
+  let result = replaceRequired(text, /<name>[^<]*<\/name>/, () => xml`<name>${mark.vmId}</name>`)
+  result = replaceRequired(result, /<uuid>[^<]*<\/uuid>/, () => xml`<uuid>${randomUUID()}</uuid>`)
   result = result.replace(/<genid>[^<]*<\/genid>/, () => xml`<genid>${randomUUID()}</genid>`.piece)
-  result = replaceOnce(
+  result = replaceRequired(
     result,
     /<(?:\w+:)?vm\s[^>]*\/>/,
     () => xml`<as:vm xmlns:as="${NAMESPACE}" ${markAttributes(mark)}/>`,
   )
-  result = replaceOnce(result, diskAt('vda'), disk => withFile(disk, path(volumes.disk)))
-  result = replaceOnce(result, diskAt('sda'), disk => withFile(disk, path(volumes.seed)))
-  result = replaceOnce(result, /<interface\s[\s\S]*?<\/interface>/, device => interfaceOf(device, fork))
+  result = replaceRequired(result, diskAt('vda'), disk => withFile(disk, path(volumes.disk)))
+  result = replaceRequired(result, diskAt('sda'), disk => withFile(disk, path(volumes.seed)))
+  result = replaceRequired(result, /<interface\s[\s\S]*?<\/interface>/, device => interfaceOf(device, fork))
   // The console and its serial port have the same file.
-  result = replaceOnce(result, /<log\s+file=["'][^"']*["']/g, () => xml`<log file="${path(volumes.console)}"`)
+  result = replaceRequired(result, /<log\s+file=["'][^"']*["']/g, () => xml`<log file="${path(volumes.console)}"`)
   result = result.replace(
     /(<nvram[^>]*>)[^<]*<\/nvram>/,
     (_, begin) => `${begin}${xml`${path(volumes.nvram)}`.piece}</nvram>`,

@@ -107,7 +107,7 @@ export const openSource = async (
   const isExternal = mark.checkpoints === 'external'
   if (checkpoint !== null && isExternal) {
     const captured = await findCaptured(context, machine, checkpoint)
-    // QEMU writes into a layer below it meanwhile, and lets no fork open that. A later merge leaves out what forks stand on.
+    // A merge that runs writes into a layer below, and QEMU lets no fork open that. Later merges skip layers that forks stand on.
     await context.virsh.ask([endMerge(mark.vmId)])
     return { kind: 'layer', ...captured, isTemporary: false }
   }

@@ -1,4 +1,4 @@
-/** What the guest agent of QEMU does for us in a machine that has no network yet. All that it answers is a guest's, and hostile. */
+/** What the guest agent of QEMU does for us where no network leads. All that it answers is a guest's, and hostile. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { fail, failureOf, isFailure } from '../../src/errors.ts'
 import type { Context } from './context.ts'

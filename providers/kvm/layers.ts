@@ -2,7 +2,8 @@
  * The layers of a machine's disk, and the checkpoints on them, as names of volumes; nothing else keeps them. Layer 0 is
  * `V.qcow2`, later ones `V.<n>.qcow2`. The domain's disk is the active one. A checkpoint on layer n froze it: its marker is the
  * empty volume `V.<n>.<name>.checkpoint`, its memory, if it has one, `V.<n>.memory`. The marker is made last and removed first,
- * so that without it the memory is garbage. `V.kept`: the machine is deleted, and forks stand on layers of it.
+ * so that without it the memory is garbage. `V.kept`: the machine is deleted, and forks stand on layers
+ * of it.
  */
 import { type CheckpointName, parseCheckpointName } from '../../src/domain.ts'
 

@@ -116,7 +116,7 @@ const restoreFromFile = async (context: Context, { image, doing }: Restore, xml:
   })
 }
 
-/** Makes the machine `vmId` of this definition, paused, with the memory. libvirt does not know it for longer than it runs yet. */
+/** Makes the machine `vmId` of this definition, paused, with the memory. It is transient: libvirt forgets it when it ends. */
 export const restoreMemory = async (context: Context, request: Restore, xml: string): Promise<void> => {
   const times = timesRead(parseVersions(await context.virsh.run(['version', '--daemon'])).libvirt)
   const start = saveImageStart({ ...request.image, xml })

@@ -71,7 +71,7 @@ const environmentFrom = (row: Cell[]): EnvironmentRow => ({
 /** By project, then by number: the longer of two numbers is the larger. A ticket, then its attempts. */
 const ORDER = `substr(ticket, 1, instr(ticket, '-')), instr(ticket || '~', '~'), substr(ticket || '~', 1, instr(ticket || '~', '~')),
   length(ticket), ticket`
-/** The keys of a ticket's attempts; \`:\` follows the digits. */
+/** The keys of a ticket's attempts; `:` follows the digits. */
 const ITS_ATTEMPTS = `ticket > ?1 || '~' and ticket < ?1 || '~:'`
 
 /** How an environment gets another key. */
@@ -104,7 +104,7 @@ const renames = ({ all, first, run, db }: Database) => {
     const last = lastNumber(ticket)
     return Array.from({ length: Math.min(count, MAX_ATTEMPTS - last) }, (_, n) => attemptKey(ticket, last + 1 + n))
   }
-  /** For a machine that must get a key: a new one, or where these are used up, one that is free. */
+  /** For a machine that must get a key: a new one, or where these are used up, one that no attempt has now. */
   const freeAttempt = (ticket: Ticket): EnvironmentKey => {
     const taken = attempts(ticket)
     const keys = Array.from({ length: MAX_ATTEMPTS }, (_, n) => attemptKey(ticket, n + 1))
@@ -235,7 +235,7 @@ export const attemptQueries = (database: Database) => {
     attempts,
     newAttempts,
     freeAttempt,
-    /** It was forked from another environment, which is running on. */
+    /** It was forked from another environment. */
     setAttempt: (key: EnvironmentKey, { of, from }: NonNullable<EnvironmentRow['attempt']>): void =>
       void run('update environment set attempt_of = ?, forked_from = ? where ticket = ?', of, from, key),
     /**

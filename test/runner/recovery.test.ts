@@ -26,6 +26,15 @@ test.for(['disk', 'start', 'address'])(
   },
 )
 
+test('after a checkpoint that died, the provider removes what nothing needs of that machine', async () => {
+  await it.do(actions.create('DROP-1'))
+  expect(await it.dieAt('checkpoint', actions.checkpoint('DROP-1', 'one'))).toBe(true)
+  const settled: unknown[] = []
+  wrapProviders(it.context, provider => ({ ...provider, settle: async id => void settled.push(id) }))
+  await recoverAll(it.context)
+  expect(settled).toEqual([it.vmIdOf('DROP-1')])
+})
+
 test.for(['disk', 'start', 'address'])(
   'a create of the queue, at "%s": the next attempt continues with the same machine',
   async phase => {

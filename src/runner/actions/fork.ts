@@ -40,7 +40,11 @@ export const newKeys = ({ registry }: RunnerContext, { ticket: source, count }: 
   if (keys.length === count) return keys
   const left = keys.length
   throw left === 0
-    ? fail('capacity', `${ticket} has had ${MAX_ATTEMPTS} attempts, and can have no more`)
+    ? fail(
+        'capacity',
+        `${ticket} has had ${MAX_ATTEMPTS} attempts, and can have no more`,
+        'Numbers are given once. Use another ticket, for example a sub-task: agent-swarm create TICKET',
+      )
     : fail(
         'capacity',
         `forking ${source}: ${ticket} has had ${MAX_ATTEMPTS - left} attempts, and can have ${left} more`,

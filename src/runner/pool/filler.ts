@@ -41,7 +41,7 @@ type Filler = {
   close(withinMs: number): Promise<void>
 }
 
-/** Whether a person's action runs or waits. */
+/** Whether any action runs, or waits and has not waited for long. */
 const isBusy = async (context: RunnerContext): Promise<boolean> => {
   const now = context.clock().getTime()
   if (waitingActions(context).some(({ since }) => now - Date.parse(since) < WAITS_MS)) return true
@@ -89,7 +89,7 @@ const tidy = async (
     const look = lookOf.get(name)
     const why = whyUseless(machine, { pool: look?.pool, madeOf: look?.madeOf ?? null, vm: vms.get(vmId), now })
     if (why === null || !(await giveUp(context, machine, signal))) continue
-    log.info({ vmId, pool: name, why }, 'a ready machine is given up')
+    log.info({ vmId, pool: name, why }, 'a machine of the pool is given up')
     onChange()
   }
 }

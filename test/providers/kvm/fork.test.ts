@@ -172,6 +172,41 @@ test.for([
   )
 })
 
+test('forks that are made stay, also when what was made for them cannot be removed', async () => {
+  const size: Answer = { to: 'vol-info', stdout: `Name: ${VM}.qcow2\nCapacity: 1024\nAllocation: 1024` }
+  const convert: Answer = { to: 'qemu-img convert', stdout: '' }
+  const answers = [{ to: 'net-info', stdout: 'Active:         yes' }, network(), disk(900), NO_FORK, ...AGENT, RUNNING]
+  const of = fakeKvm([...answers, mark(), pool(90_000), DISK, size, convert, DEFINITION], { home }, text => {
+    if (text.includes('snapshot-delete')) throw fail('unknown', 'libvirt restarts')
+  })
+  await fork(of)
+  const all = commands(of.calls).join('\n')
+  expect(all).toMatch(/snapshot-create-as[\s\S]*snapshot-delete/)
+  expect(all).not.toContain(`undefine ${FORK}`)
+})
+
+test('the layers of a deleted machine that forks need are noted when it is gone', async () => {
+  const listed = [`${VM}.qcow2`, `${VM}.1.qcow2`, `${FORK}.qcow2`]
+  const volumes: Answer = { to: 'vol-list', stdout: listed.join('\n') }
+  const backing: Answer = {
+    to: `vol-dumpxml --pool agent-swarm ${FORK}.qcow2`,
+    stdout: `<volume><name>${FORK}.qcow2</name><backingStore><path>/pool/${VM}.qcow2</path></backingStore></volume>`,
+  }
+  const others: Answer[] = [VM, `${VM}.1`].map(name => ({
+    to: `vol-dumpxml --pool agent-swarm ${name}.qcow2`,
+    stdout: `<volume><name>${name}.qcow2</name></volume>`,
+  }))
+  let isDefined = true
+  const of = fakeKvm([STOPPED, LAYERS, pool(90_000), volumes, backing, ...others], { home }, text => {
+    if (text.includes(`undefine ${VM}`)) isDefined = false
+    if (text.includes(`${VM}.kept`)) expect(isDefined).toBe(false)
+  })
+  await failureOf(of.provider.deleteVm(VM))
+  const all = commands(of.calls).join('\n')
+  expect(all).not.toContain(`vol-delete --pool agent-swarm ${VM}.qcow2`)
+  expect(all).toContain(`undefine ${VM}`)
+})
+
 test('a fork of a checkpoint ends a merge of layers below it first', async () => {
   const volumes: Answer = { to: 'vol-list', stdout: `${VM}.qcow2\n${VM}.1.qcow2\n${VM}.0.one.checkpoint` }
   const of = kvm(RUNNING, LAYERS, pool(90_000), DISK, volumes, disk(1))

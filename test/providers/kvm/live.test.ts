@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { resumeWhenProtected, watchPause } from '../../../providers/kvm/pause.ts'
 import { openTalk } from '../../../providers/kvm/talk.ts'
 import type { Virsh } from '../../../providers/kvm/virsh.ts'
+import { fail } from '../../../src/errors.ts'
 import { openRun } from '../../../src/exec.ts'
 import { lockFile } from '../../../src/lock-file.ts'
 import { until } from '../../support/wait.ts'
@@ -122,6 +123,47 @@ test('at the start of a runner, one look tells of all machines which have it on'
     counts.push(calls.length)
   }
   expect(counts[1]).toBe(counts[0])
+})
+
+test('a machine that answers nothing holds up no other', async () => {
+  const OTHER = 'as-a-2-0000000b'
+  const both = [RUNNING, state(1, OTHER)].map(each => ({ ...each, to: 'domstats --state' }))
+  const one = { ...RUNNING, to: `domstats ${VM}` }
+  const machines = [domains(VM, OTHER), EXTERNAL, mark({ name: OTHER, checkpoints: 'external' }), ...both, one]
+  const answers = [...machines, capability(false)]
+  const { provider } = fakeKvm(answers, { home }, text => {
+    if (text.includes('query-migrate-capabilities') && text.includes(OTHER)) throw fail('timeout', 'it does not answer')
+  })
+  for (const id of [VM, OTHER]) leaveNote(id)
+  expect(await provider.listVms()).toHaveLength(2)
+  expect(existsSync(noteFile())).toBe(false)
+  expect(existsSync(join(home, 'kvm', `live-${OTHER}`))).toBe(true)
+})
+
+test('a checkpoint of a machine that a person paused leaves no note, since nobody else may let it go on', async () => {
+  const answers = [EXTERNAL, PAUSED, disk, pool(90_000), qemu(10, 0), capability(false)]
+  const noted: boolean[] = []
+  const { provider, calls } = fakeKvm(answers, { home }, text => {
+    if (text.includes('--memspec')) noted.push(existsSync(noteFile()))
+  })
+  await failureOf(provider.checkpoint(VM, 'one'))
+  expect(noted).toEqual([false])
+  expect(calls.join('\n')).not.toContain(`resume ${VM}`)
+})
+
+test('after an operation that died, a memory without a checkpoint is removed, unless libvirt still writes it', async () => {
+  const volumes: Answer = { to: 'vol-list', stdout: [`${VM}.qcow2`, `${VM}.1.qcow2`, `${VM}.0.memory`].join('\n') }
+  const active: Answer = { to: 'domblklist', stdout: ` vda   /pool/${VM}.1.qcow2` }
+  const answers = [EXTERNAL, RUNNING, active, pool(90_000), volumes, capability(false)]
+  const busy: Answer = { to: 'domjobinfo', stdout: 'Job type:         Unbounded\nOperation:        Snapshot' }
+  for (const [more, isRemoved] of [
+    [[busy], false],
+    [[], true],
+  ] as const) {
+    const { provider, calls } = fakeKvm([...more, ...answers], { home })
+    await provider.settle?.(VM)
+    expect(calls.join('\n').includes(`vol-delete --pool agent-swarm ${VM}.0.memory`)).toBe(isRemoved)
+  }
 })
 
 test('a machine that libvirt is still busy with is left for the next look, which waits for none', async () => {

@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { fail } from '../../../src/errors.ts'
 import { planAction } from '../../../src/runner/plan.ts'
 import { reconcile } from '../../../src/runner/reconciler/reconcile.ts'
 import { recoverAll } from '../../../src/runner/recovery.ts'
-import { actions, openTestContext, type TestContext } from '../../support/context.ts'
+import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
 
 let it: TestContext
 let former: string
@@ -78,6 +79,26 @@ test('a machine whose work is not known to be saved is kept and stopped, and tol
   // Nobody tries it again.
   expect((await reconcile(it.context, { dryRun: false, signal })).findings).toEqual([])
   expect(keys()).toEqual(['DROP-1', 'DROP-1~4'])
+})
+
+test('what cannot be deleted at the moment will be deleted later, which people are told', async () => {
+  let isBusy = true
+  wrapProviders(it.context, provider => ({
+    ...provider,
+    deleteVm: async id => {
+      if (isBusy && id === former)
+        throw fail('hypervisor-unreachable', `deleting ${id}: the hypervisor does not answer`)
+      await provider.deleteVm(id)
+    },
+  }))
+  expect(await it.do(promote)).toMatchObject({
+    summary: `DROP-1~2 is now the machine of DROP-1. Deleted: DROP-1~1, DROP-1~3. The former machine of DROP-1, now DROP-1~4, will be deleted later: deleting ${former}: the hypervisor does not answer`,
+  })
+  await reconcile(it.context, { dryRun: false, signal })
+  expect(keys()).toEqual(['DROP-1', 'DROP-1~4'])
+  isBusy = false
+  await reconcile(it.context, { dryRun: false, signal })
+  await expectPromoted()
 })
 
 test.for([

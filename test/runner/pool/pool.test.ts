@@ -1,5 +1,7 @@
 /** Machines that are kept ready, on synthetic ones: what is made, handed out, given up, and what is not. */
 import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { Provider } from '../../../providers/provider.ts'
 import { hostPage, hostStatus } from '../../../src/cli/status/host.ts'
@@ -136,6 +138,28 @@ describe('filling', () => {
     expect(it.vmIdOf(T)).not.toBe(template?.vmId)
     await filler.fill()
     expect(states()).toEqual(['template', 'ready', 'ready'])
+    await clean()
+  })
+
+  test('a template that nothing can be forked from is given up, and another one is made; no lock of it stays', async () => {
+    const forks: string[] = []
+    let broken = true
+    wrap(provider => {
+      const forking = withForks(forks, it.home)(provider)
+      const fork: Provider['fork'] = async (...values) => {
+        if (broken) throw fail('damaged', 'forking it: a layer is damaged')
+        await forking.fork?.(...values)
+      }
+      return { ...forking, fork }
+    })
+    setPools(it.context, poolOf({ ready: 1, most: 4 }))
+    expect(await filler.round()).toBe(true)
+    expect([machines(), problem()]).toEqual([[], 'forking it: a layer is damaged'])
+    expect(readdirSync(join(it.home, 'locks')).filter(name => name.startsWith('as-'))).toEqual([])
+    broken = false
+    filler.pass(HOUR)
+    await filler.fill()
+    expect(states()).toEqual(['template', 'ready'])
     await clean()
   })
 })
