@@ -227,11 +227,10 @@ describe('a machine with a system', () => {
       },
       { within: 60_000, every: 500 },
     )
-    // The guest is suspended before its memory is written.
-    expect(paused).toBe('by a user')
+    expect(paused).toBe('making a checkpoint')
     expect(await swarm('start', TICKET)).toMatchObject({
       code: 0,
-      stdout: expect.stringContaining('it was paused (by a user)'),
+      stdout: expect.stringContaining('it was paused (making a checkpoint)'),
     })
     expect(await inside(TICKET, 'echo alive')).toBe('alive')
     expect((await listed(TICKET)).checkpoints).not.toContain('cut-off')
