@@ -36,14 +36,31 @@ const readEnd = (fifo: string): string => {
   }
 }
 
+/**
+ * Of a pipe that nobody writes into any more: waits until its reader has everything. Returns what it says of its end: "full" when the
+ * file could not take everything, "end" when all is read.
+ */
+const waitForEnd = async (fifo: string): Promise<string> => {
+  const end = performance.now() + END_MS
+  // The reader expects end-of-file twice; each open and close gives it one. libvirt gives one or two.
+  while (!readEnd(fifo).includes('end') && performance.now() < end) {
+    try {
+      closeSync(openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK))
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code === 'ENOENT') break
+      // ENXIO: nobody reads at this moment.
+    }
+    await delay(POLL_MS)
+  }
+  return readEnd(fifo)
+}
+
 /** Waits until the file has everything, and makes it one that libvirt restores: its last change of the header went into the pipe. */
 export const finishDrainer = async (fifo: string, file: string, doing: string): Promise<void> => {
-  const end = performance.now() + END_MS
-  while (!readEnd(fifo).includes('end') && performance.now() < end) await delay(POLL_MS)
-  if (readEnd(fifo).includes('full'))
-    throw fail('disk-full', `${doing}: the disk is full. The machine runs on`, FREE_DISK_SPACE)
-  if (!readEnd(fifo).includes('end'))
-    throw fail('timeout', `${doing}: the memory was not on the disk ${END_MS / 1000} s later`)
+  const said = await waitForEnd(fifo)
+  if (said.includes('full')) throw fail('disk-full', `${doing}: the disk is full. The machine runs on`, FREE_DISK_SPACE)
+  if (!said.includes('end')) throw fail('timeout', `${doing}: the memory was not on the disk ${END_MS / 1000} s later`)
   const image = openSync(file, 'r+')
   try {
     const head = Buffer.alloc(UNFINISHED.length)
@@ -56,17 +73,6 @@ export const finishDrainer = async (fifo: string, file: string, doing: string): 
 
 /** Ends the reader of a pipe that nobody writes into any more, and removes the pipe. */
 export const releaseDrainer = async (fifo: string): Promise<void> => {
-  const end = performance.now() + END_MS
-  // The reader expects end-of-file twice; each open and close gives it one.
-  while (!readEnd(fifo).includes('end') && performance.now() < end) {
-    try {
-      closeSync(openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK))
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      if (code === 'ENOENT') break
-      // ENXIO: nobody reads at this moment.
-    }
-    await delay(POLL_MS)
-  }
+  await waitForEnd(fifo)
   for (const path of [fifo, `${fifo}.end`]) rmSync(path, { force: true })
 }
