@@ -15,6 +15,7 @@ import {
   type Pool,
   unneededVolumes,
 } from './layers.ts'
+import { monitor } from './monitor.ts'
 import { parseBacking, parseDisks, parseNames } from './parse.ts'
 import { type Command, inBatches } from './virsh.ts'
 
@@ -63,12 +64,15 @@ const deleteVolumes = ({ virsh, settings }: Context, volumes: readonly string[])
  */
 export const tidyLayers = async (context: Context, id: string): Promise<void> => {
   const { virsh } = context
-  const disks = parseDisks((await virsh.ask(bothDisks(id))).stdout)
+  const { stdout } = await virsh.ask([...bothDisks(id), monitor(id, 'query-named-block-nodes')])
+  const disks = parseDisks(stdout)
   const [active] = disks
   // Of a machine whose disk nobody can name, everything may be needed.
   if (active === undefined) return
   const pool = await readPool(context)
-  const unneeded = unneededVolumes(pool, id, disks.map(nameOf))
+  // When libvirt dies in a snapshot, QEMU may write into a layer that libvirt does not know.
+  const open = pool.volumes.filter(volume => volume.endsWith('.qcow2') && stdout.includes(`/${volume}"`))
+  const unneeded = unneededVolumes(pool, id, [...disks.map(nameOf), ...open])
   await deleteVolumes(context, unneeded)
   const volumes = pool.volumes.filter(volume => !unneeded.includes(volume))
   const pair = mergeable({ ...pool, volumes }, id, disks.map(nameOf))

@@ -151,6 +151,25 @@ test('a checkpoint of a machine that a person paused leaves no note, since nobod
   expect(calls.join('\n')).not.toContain(`resume ${VM}`)
 })
 
+test('a layer that QEMU writes into stays, also when libvirt does not know it', async () => {
+  const volumes: Answer = {
+    to: 'vol-list',
+    stdout: [0, 1, 2, 3].map(n => `${VM}${n === 0 ? '' : `.${n}`}.qcow2`).join('\n'),
+  }
+  const active: Answer = { to: 'domblklist', stdout: ` vda   /pool/${VM}.1.qcow2` }
+  const open: Answer = { to: 'query-named-block-nodes', stdout: `{"return":[{"file":"/pool/${VM}.2.qcow2"}]}` }
+  const answers = [EXTERNAL, RUNNING, active, open, pool(90_000), volumes, capability(false)]
+  const { provider, calls } = fakeKvm(answers, { home })
+  await provider.settle?.(VM)
+  const deleted =
+    calls
+      .join('\n')
+      .match(/vol-delete --pool agent-swarm \S+?\.qcow2/g)
+      ?.join('\n') ?? ''
+  expect(deleted).toContain(`${VM}.3.qcow2`)
+  expect(deleted).not.toMatch(/\.[12]\.qcow2/)
+})
+
 test('after an operation that died, a memory without a checkpoint is removed, unless libvirt still writes it', async () => {
   const volumes: Answer = { to: 'vol-list', stdout: [`${VM}.qcow2`, `${VM}.1.qcow2`, `${VM}.0.memory`].join('\n') }
   const active: Answer = { to: 'domblklist', stdout: ` vda   /pool/${VM}.1.qcow2` }
