@@ -45,7 +45,7 @@ step stores counted test/bot/bursts.process.test.ts test/store/old-store.process
 step images vitest run test/base-image/golden.process.test.ts
 step container bash test/image/run.sh
 step machines bash test/kvm/run.sh --if-possible test/kvm/agent.test.ts
-step libvirt env AGENT_SWARM_TEST_SEED="$seed" AGENT_SWARM_TEST_PLAYED="$played" bash test/kvm/run.sh --if-possible test/kvm/golden.test.ts test/kvm/crash.test.ts test/kvm/images.test.ts test/kvm/giveback.test.ts test/kvm/service.test.ts test/kvm/fork.test.ts test/kvm/live.test.ts test/kvm/pool.test.ts test/kvm/session.test.ts
+step libvirt env AGENT_SWARM_TEST_SEED="$seed" AGENT_SWARM_TEST_PLAYED="$played" bash test/kvm/run.sh --if-possible test/kvm/golden.test.ts test/kvm/crash.test.ts test/kvm/images.test.ts test/kvm/giveback.test.ts test/kvm/service.test.ts test/kvm/fork.test.ts test/kvm/live.test.ts test/kvm/pool.test.ts test/kvm/session.test.ts test/kvm/sleep.test.ts
 # The tests on libvirt that every run has, on the next generation of libvirt and QEMU.
 step debian13 env -u AGENT_SWARM_TEST_LONG bash test/kvm/debian13.sh --if-possible
 step debian13-live bash test/kvm/debian13.sh --if-possible test/kvm/fork.test.ts test/kvm/live.test.ts test/kvm/pool.test.ts test/kvm/session.test.ts
