@@ -146,7 +146,7 @@ export const endNoted = async (context: Context, id: string): Promise<void> => {
 /** A guest that lost a save answers nothing more. */
 const LOOK_DEADLINE_MS = 10_000
 
-/** Of all at once, and when that fails, of each alone: one that answers nothing more holds up no other. */
+/** Asks about all at once, and when that fails, about each alone: a machine that does not answer holds up no other. */
 const askAll = async <T>(ids: readonly string[], ask: (ids: readonly string[]) => Promise<T[]>): Promise<T[]> => {
   try {
     return await ask(ids)

@@ -101,7 +101,7 @@ export const withLocks = <T>(
     .sort()
     .reduceRight<() => Promise<T>>((inner, name) => () => withLock(home, name, waiting, inner), work)()
 
-/** Of a machine that is gone for good: whoever waits for it finds that. */
+/** Removes the lock of a machine that is gone for good. Whoever still waits for it then finds no machine. */
 export const forgetLock = (home: string, vmId: string): void =>
   rmSync(join(home, 'locks', `${checkName('machine', vmId)}.lock`), { force: true })
 

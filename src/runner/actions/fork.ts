@@ -115,7 +115,7 @@ const separate = async (
   }
   await unlessItFails(
     () => putPeopleKeys(context, provider, row.vmId, caller.signal),
-    'the keys of people (authorizedKeys) are not in it, or those of its source',
+    'it still has the authorizedKeys of its source',
   )
   if (registry.agent(source.row.ticket) !== null && provider.ownSystem !== true)
     await unlessItFails(async () => {

@@ -81,7 +81,7 @@ test('a machine whose work is not known to be saved is kept and stopped, and tol
   expect(keys()).toEqual(['DROP-1', 'DROP-1~4'])
 })
 
-test('what cannot be deleted at the moment will be deleted later, which people are told', async () => {
+test('what cannot be deleted at the moment will be deleted later, and the answer says so', async () => {
   let isBusy = true
   wrapProviders(it.context, provider => ({
     ...provider,
