@@ -44,11 +44,29 @@ step work counted test/runner/rescue/work-matrix.process.test.ts test/runner/res
 step stores counted test/bot/bursts.process.test.ts test/store/old-store.process.test.ts
 step images vitest run test/base-image/golden.process.test.ts
 step container bash test/image/run.sh
-step machines bash test/kvm/run.sh --if-possible test/kvm/agent.test.ts
-step libvirt env AGENT_SWARM_TEST_SEED="$seed" AGENT_SWARM_TEST_PLAYED="$played" bash test/kvm/run.sh --if-possible test/kvm/golden.test.ts test/kvm/crash.test.ts test/kvm/images.test.ts test/kvm/giveback.test.ts test/kvm/service.test.ts test/kvm/fork.test.ts test/kvm/live.test.ts test/kvm/pool.test.ts test/kvm/session.test.ts test/kvm/sleep.test.ts
-# The tests on libvirt that every run has, on the next generation of libvirt and QEMU.
-step debian13 env -u AGENT_SWARM_TEST_LONG bash test/kvm/debian13.sh --if-possible
-step debian13-live bash test/kvm/debian13.sh --if-possible test/kvm/fork.test.ts test/kvm/live.test.ts test/kvm/pool.test.ts test/kvm/session.test.ts
+# on_libvirt NAME ROOT SCRIPT FILE...: each test file is a step, with a libvirt of its own whose pool has the base image and nothing
+# else. ROOT is the folder in which SCRIPT sees its system.
+on_libvirt() {
+  local name=$1 state=$2$played/$1 script=$3 file
+  shift 3
+  step "$name-image" env AGENT_SWARM_TEST_STATE="$played/$name-image" bash "$script" --if-possible --run node bin/agent-swarm.js init-base --from debian-packages --profile minimal
+  for file in "$@"; do
+    rm -rf "$state"
+    [ ! -e "$state-image" ] || cp -a "$state-image" "$state" || exit 1
+    step "$name-$(basename "$file" .test.ts)" env AGENT_SWARM_TEST_SEED="$seed" AGENT_SWARM_TEST_PLAYED="$played" AGENT_SWARM_TEST_STATE="$played/$name" bash "$script" --if-possible "$file"
+  done
+}
+on_libvirt libvirt '' test/kvm/run.sh \
+  test/kvm/agent.test.ts test/kvm/golden.test.ts test/kvm/crash.test.ts test/kvm/images.test.ts test/kvm/giveback.test.ts \
+  test/kvm/service.test.ts test/kvm/fork.test.ts test/kvm/live.test.ts test/kvm/pool.test.ts test/kvm/session.test.ts \
+  test/kvm/sleep.test.ts
+# The next generation of libvirt and QEMU has in addition what every run has on this one.
+export AGENT_SWARM_TEST_DEBIAN13=${AGENT_SWARM_TEST_DEBIAN13:-$played/debian13}
+on_libvirt debian13 "$AGENT_SWARM_TEST_DEBIAN13" test/kvm/debian13.sh \
+  test/kvm/fork.test.ts test/kvm/live.test.ts test/kvm/pool.test.ts test/kvm/session.test.ts test/kvm/conformance.test.ts \
+  test/kvm/demo.test.ts test/kvm/faults.test.ts test/kvm/interrupted.test.ts test/kvm/isolation.test.ts \
+  test/kvm/layers.test.ts test/kvm/machines.test.ts test/kvm/reach.test.ts test/kvm/reconcile.test.ts test/kvm/sleep.test.ts \
+  test/kvm/states.test.ts test/kvm/delete.test.ts
 
 [ -z "$failed" ] || { echo "seed $seed failed:$failed" >&2; exit 1; }
 [ -n "${AGENT_SWARM_TEST_PLAYED:-}" ] || rm -r "$played"

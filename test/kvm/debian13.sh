@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs test/kvm/run.sh on the libvirt and QEMU of Debian 13: in a root folder made of its packages, as if it were the host.
 #   debian13.sh [--if-possible] [arguments of run.sh]
-# AGENT_SWARM_TEST_DEBIAN13 names a folder that keeps the root from one run to the next. Needs root, mmdebstrap, and Debian's mirror.
+# AGENT_SWARM_TEST_DEBIAN13 names a folder that keeps the root from one run to the next, AGENT_SWARM_TEST_STATE one inside it. Needs root, mmdebstrap, and Debian's mirror.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 export PATH=$PWD/node_modules/.bin:$PATH
@@ -22,6 +22,7 @@ if [ ! -e "$root/made" ]; then
   mmdebstrap --quiet --mode=root --variant=minbase --include="$packages" trixie "$root" || exit 1
   touch "$root/made"
 fi
+[ -z "${AGENT_SWARM_TEST_STATE:-}" ] || mkdir -p "$root$(dirname "$AGENT_SWARM_TEST_STATE")" || exit 1
 
 # shellcheck disable=SC2016
 # The root folder becomes the system's, in a mount namespace of its own.
