@@ -1,7 +1,8 @@
 #!/bin/bash
 # Runs test/kvm/run.sh on the libvirt and QEMU of Debian 13: in a root folder made of its packages, as if it were the host.
 #   debian13.sh [--if-possible] [arguments of run.sh]
-# AGENT_SWARM_TEST_DEBIAN13 names a folder that keeps the root from one run to the next, AGENT_SWARM_TEST_STATE one inside it. Needs root, mmdebstrap, and Debian's mirror.
+# AGENT_SWARM_TEST_DEBIAN13 names a folder that keeps the root from one run to the next; AGENT_SWARM_TEST_STATE is a path in it.
+# Needs root, mmdebstrap, and Debian's mirror.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 export PATH=$PWD/node_modules/.bin:$PATH
