@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { fail } from '../../src/errors.ts'
 import type { Context, Machine } from './context.ts'
-import { activeDisk, diskCommands, requireDiskFile, settleDisk } from './disk-file.ts'
+import { activeDisk, diskCommands, requireDiskFile, requireKnownDisk, settleDisk } from './disk-file.ts'
 import { requireSpace } from './disk-space.ts'
 import { canDrain, finishDrainer, MAGIC, openDrainer } from './drainer.ts'
 import { ensurePool, poolCommands, refreshPool, withFile } from './host.ts'
@@ -70,7 +70,7 @@ const prepare = async (context: Context, id: string, doing: string): Promise<Req
   if (machine.paused === SUSPENDED)
     throw fail('busy', `${doing}: its guest sleeps (${SUSPENDED})`, 'Wake it: agent-swarm start <TICKET>')
   await requireDiskFile(context, machine, doing)
-  if (machine.status === 'running') await settleDisk(context, id)
+  if (machine.status === 'running') await requireKnownDisk(context, id, doing)
   const { stdout } = await virsh.ask([endMerge(id), ...poolCommands(settings), ['vol-list', settings.kvmPool]])
   const pool = parsePool(stdout) ?? (await ensurePool(context))
   const disk = activeDisk(machine.stdout)
@@ -208,8 +208,8 @@ const captureRunning = async (request: Request, available: number): Promise<Capt
     await endCheckpoint(context, id, isRunning)
   }
   if (taken.stderr !== '') throw virsh.failed(doing, taken.stderr)
-  const now = await settleDisk(context, id)
-  if (now !== newLayer(request) || !(await isComplete(context, memory)))
+  const { active } = await settleDisk(context, id)
+  if (active !== newLayer(request) || !(await isComplete(context, memory)))
     throw fail('unknown', `${doing}: libvirt did not make the layer and the memory that it was asked for`)
   const made = [memory, layerVolume(id, next)]
   const { stdout } = await virsh.ask(made.map(volume => ['vol-info', '--pool', settings.kvmPool, volume, '--bytes']))
@@ -224,7 +224,7 @@ const captureRunning = async (request: Request, available: number): Promise<Capt
 const captureRunningDisk = async (request: Request): Promise<Capture> => {
   const { context, id, doing, layer } = request
   await context.virsh.run(diskSnapshot(request), { doing })
-  if ((await settleDisk(context, id)) !== newLayer(request))
+  if ((await settleDisk(context, id)).active !== newLayer(request))
     throw fail('unknown', `${doing}: libvirt did not make the layer that it was asked for`)
   return { layer, memory: null, sizeBytes: null, pauseMs: undefined }
 }

@@ -3,8 +3,10 @@ import { fail } from '../../src/errors.ts'
 import type { Context, Machine } from './context.ts'
 import { volumesOf } from './definition.ts'
 import { listVolumes, refreshPool, withFile } from './host.ts'
+import { layerOf } from './layers.ts'
 import { withDisk } from './libvirt-xml.ts'
-import { parseDisks, parseVolumes } from './parse.ts'
+import { monitor } from './monitor.ts'
+import { parseBlocks, parseDisks, parseStates, parseVolumes } from './parse.ts'
 import type { Answer, Command } from './virsh.ts'
 
 /** libvirt opens the file for the answer. */
@@ -42,24 +44,60 @@ export const requireDiskFile = async (context: Context, machine: Machine & Answe
   )
 }
 
-/** What the machine uses now, and what it will use after its next start. */
-export const bothDisks = (id: string): Command[] => [
-  ['domblklist', id],
-  ['domblklist', id, '--inactive'],
-]
+export type DiskInUse = {
+  /** The file that the machine writes into; null when nobody can name it. */
+  active: string | null
+  /** Whether libvirt takes another file for it: it was killed within a snapshot, after QEMU had changed to the new layer. */
+  isUnknown: boolean
+  /** Files and volumes that the machine uses, or will use after its next start. */
+  used: string[]
+  /** Whether that is all of them: QEMU answered, or there is none. */
+  isAll: boolean
+}
+
+const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
+
+const readDisks = async ({ virsh }: Context, id: string): Promise<DiskInUse & { next: string | null }> => {
+  const { stdout } = await virsh.ask([
+    ...[['domblklist', id], ['domblklist', id, '--inactive'], monitor(id, 'query-block')],
+    ['domstats', id, '--state', '--nowait'],
+  ])
+  const [known, next] = parseDisks(stdout)
+  const { written, open } = parseBlocks(stdout)
+  const layer = written.find(volume => layerOf(volume, id) !== null)
+  const isUnknown = known !== undefined && layer !== undefined && layer !== nameOf(known)
+  return {
+    active: isUnknown ? `${known.slice(0, -nameOf(known).length)}${layer}` : (known ?? null),
+    isUnknown,
+    next: next ?? null,
+    used: [...(known === undefined ? [] : [known]), ...(next === undefined ? [] : [next]), ...open].map(nameOf),
+    isAll: layer !== undefined || parseStates(stdout).get(id)?.status === 'stopped',
+  }
+}
 
 /**
- * Makes the definition of a running machine name the disk that it uses, and returns that disk. A memory that libvirt saved brings its
- * own disk back, and leaves the definition as it is (libvirt 9.0): after a crash in a checkpoint of it, that is the next layer, which
- * lacks everything that is written now. libvirt's snapshots change the definition only while both are the same.
+ * Makes the definition of a running machine name the disk that it uses. A memory that libvirt saved brings its own disk back, and leaves
+ * the definition as it is (libvirt 9.0): after a crash in a checkpoint of it, that is the next layer, which lacks everything that is
+ * written now. libvirt's snapshots change the definition only while both are the same.
  */
-export const settleDisk = async (context: Context, id: string): Promise<string | null> => {
+export const settleDisk = async (context: Context, id: string): Promise<DiskInUse> => {
   const { virsh } = context
-  const [active, next] = parseDisks((await virsh.ask(bothDisks(id))).stdout)
-  if (active === undefined || next === undefined || active === next) return active ?? null
+  const { next, ...disk } = await readDisks(context, id)
+  if (disk.active === null || next === null || disk.active === next) return disk
   const definition = await virsh.run(['dumpxml', id, '--inactive', '--security-info'])
-  await withFile(context, withDisk(definition, active), file =>
+  await withFile(context, withDisk(definition, disk.active), file =>
     virsh.run(['define', file], { doing: `correcting the disk in the definition of ${id}` }),
   )
-  return active
+  return disk
+}
+
+/** The disk of a running machine, which libvirt must know: it would save the memory with another one. */
+export const requireKnownDisk = async (context: Context, id: string, doing: string): Promise<void> => {
+  const { active, isUnknown } = await settleDisk(context, id)
+  if (isUnknown)
+    throw fail(
+      'refused',
+      `${doing}: the machine writes into ${active}, which libvirt does not know since it ended within a checkpoint`,
+      'Restart the machine, which keeps its disk: agent-swarm restart <TICKET>',
+    )
 }

@@ -256,6 +256,13 @@ export const parseSnapshots = (text: string): string[] =>
 export const parseDisks = (text: string): string[] =>
   [...text.matchAll(/^\s*vda\s+(\/.*?)\s*$/gm)].flatMap(([, path]) => path ?? [])
 
+/** `query-block` of QEMU: the names of the files that its disks write into, and of those and all that they stand on. */
+export const parseBlocks = (text: string): { written: string[]; open: string[] } => {
+  const names = (key: string) =>
+    [...text.matchAll(new RegExp(`"${key}":"[^"]*/([^"/]+)"`, 'g'))].flatMap(([, name]) => name ?? [])
+  return { written: names('file'), open: names('filename') }
+}
+
 /** Allocated bytes by volume, of one or many `vol-info --bytes`. */
 export const parseVolumes = (text: string): Map<string, number> => {
   const volumes = new Map<string, number>()

@@ -3,7 +3,7 @@ import { VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { Context } from './context.ts'
 import { machineOf } from './definition.ts'
-import { bothDisks } from './disk-file.ts'
+import { settleDisk } from './disk-file.ts'
 import { listVolumes, refreshPool } from './host.ts'
 import {
   chainOf,
@@ -15,8 +15,7 @@ import {
   type Pool,
   unneededVolumes,
 } from './layers.ts'
-import { monitor } from './monitor.ts'
-import { parseBacking, parseDisks, parseNames } from './parse.ts'
+import { parseBacking, parseNames } from './parse.ts'
 import { type Command, inBatches } from './virsh.ts'
 
 /** MiB/s: the guest and others use the disk, too. */
@@ -64,18 +63,16 @@ const deleteVolumes = ({ virsh, settings }: Context, volumes: readonly string[])
  */
 export const tidyLayers = async (context: Context, id: string): Promise<void> => {
   const { virsh } = context
-  const { stdout } = await virsh.ask([...bothDisks(id), monitor(id, 'query-named-block-nodes')])
-  const disks = parseDisks(stdout)
-  const [active] = disks
-  // Of a machine whose disk nobody can name, everything may be needed.
-  if (active === undefined) return
+  const { active, isUnknown, used, isAll } = await settleDisk(context, id)
+  // Of a machine whose disks nobody can name, everything may be needed.
+  if (active === null || !isAll) return
   const pool = await readPool(context)
-  // When libvirt dies in a snapshot, QEMU may write into a layer that libvirt does not know.
-  const open = pool.volumes.filter(volume => volume.endsWith('.qcow2') && stdout.includes(`/${volume}"`))
-  const unneeded = unneededVolumes(pool, id, [...disks.map(nameOf), ...open])
+  const unneeded = unneededVolumes(pool, id, used)
   await deleteVolumes(context, unneeded)
+  // libvirt must know all of QEMU's layers to merge two.
+  if (isUnknown) return
   const volumes = pool.volumes.filter(volume => !unneeded.includes(volume))
-  const pair = mergeable({ ...pool, volumes }, id, disks.map(nameOf))
+  const pair = mergeable({ ...pool, volumes }, id, [nameOf(active)])
   if (pair === null) return
   const folder = active.slice(0, -nameOf(active).length)
   const files = ['--base', `${folder}${pair.base}`, '--top', `${folder}${pair.top}`]

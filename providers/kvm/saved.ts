@@ -4,7 +4,7 @@ import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type FailureError, fail, failureOf, unless } from '../../src/errors.ts'
 import { type Context, look, type Machine, settleReturned } from './context.ts'
-import { diskCommands, requireDiskFile, settleDisk } from './disk-file.ts'
+import { diskCommands, requireDiskFile, requireKnownDisk, settleDisk } from './disk-file.ts'
 import { addFreeSpace, requireSpace } from './disk-space.ts'
 import { lookWhenIdle } from './jobs.ts'
 import { requireNotLive } from './live.ts'
@@ -54,6 +54,7 @@ export const saveMachine = async (context: Context, id: string): Promise<void> =
   if (machine.mark.checkpoints === 'external') {
     await requireNotLive(context, id, doing)
     await virsh.ask([endMerge(id)])
+    await requireKnownDisk(context, id, doing)
   }
   await virsh
     .run(['managedsave', id, '--running'], { deadline: DEADLINE_MS, doing })

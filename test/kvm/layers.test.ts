@@ -2,7 +2,7 @@
  * External checkpoints on real libvirt, of machines that are there within a second: frozen layers, memory beside them, restores,
  * deletes in any order, merges, forks of deleted machines, and what a crash leaves. Live where the host can.
  */
-import { readdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Provider } from '../../providers/provider.ts'
@@ -128,6 +128,32 @@ test('after a crash in a checkpoint of a saved memory, the machine goes on with 
   await provider.startVm(id)
   await provider.deleteCheckpoint?.(id, 'crashed')
   expect(await volumes()).not.toContain('50.qcow2')
+})
+
+test('a layer that QEMU writes into and libvirt does not know is kept, and the machine goes on with it after a restart', async () => {
+  const before = (await disk()) ?? ''
+  const path = (name: string) => `${stage.folder}/${id}.${name}`
+  // As if libvirt was killed in a snapshot, between QEMU's change to the new layer and its own note of that.
+  await succeed(
+    program('qemu-img', [...['create', '-q', '-f', 'qcow2', '-b', path(before), '-F', 'qcow2'], path('60.qcow2')]),
+  )
+  chmodSync(path('60.qcow2'), 0o666)
+  const node = (await monitor('query-block')).match(/"node-name":"([^"]+)"/)?.[1]
+  const file = { driver: 'file', filename: path('60.qcow2') }
+  await monitor('blockdev-add', { arguments: { driver: 'qcow2', 'node-name': 'unknown', backing: null, file } })
+  await monitor('blockdev-snapshot', { arguments: { node, overlay: 'unknown' } })
+  expect(await disk()).toBe(before)
+  for (const work of [() => provider.checkpoint(id, 'lost'), () => provider.save?.(id)])
+    await expect(work()).rejects.toSatisfy(
+      error => isFailure(error) && error.failure.remedy?.includes('agent-swarm restart') === true,
+    )
+  await provider.settle?.(id)
+  expect(await volumes()).toContain('60.qcow2')
+  await virsh('destroy', id)
+  await provider.startVm(id)
+  expect([await disk(), await disk('--inactive')]).toEqual(['60.qcow2', '60.qcow2'])
+  await provider.checkpoint(id, 'known-again')
+  await provider.deleteCheckpoint?.(id, 'known-again')
 })
 
 test('checkpoints are deleted in any order, and layers that need not be two become one', async () => {

@@ -151,7 +151,8 @@ test('a capture that fails leaves neither a layer nor a memory', async () => {
     to: 'query-migrate-capabilities',
     stdout: '[{"state":false,"capability":"background-snapshot"}]',
   }
-  const of = kvm(RUNNING, LAYERS, pool(90_000), DISK, agent, volumes, off)
+  const blocks: Answer = { to: 'query-block', stdout: `{"return":[{"file":"/pool/${VM}.qcow2"}]}` }
+  const of = kvm(RUNNING, LAYERS, pool(90_000), DISK, agent, volumes, off, blocks)
   expect(await failureOf(fork(of))).toMatchObject({ message: expect.stringContaining('libvirt did not make') })
   const removed = commands(of.calls).filter(call => call.startsWith('vol-delete'))
   expect(removed).toEqual([`vol-delete --pool agent-swarm ${VM}.0.memory; vol-delete --pool agent-swarm ${VM}.1.qcow2`])

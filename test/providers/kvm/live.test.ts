@@ -151,14 +151,18 @@ test('a checkpoint of a machine that a person paused leaves no note, since nobod
   expect(calls.join('\n')).not.toContain(`resume ${VM}`)
 })
 
+const writes = (volume: string): Answer => ({
+  to: 'query-block',
+  stdout: `{"return":[{"inserted":{"image":{"filename":"/pool/${volume}"},"file":"/pool/${volume}"},"qdev":"virtio-disk0"}]}`,
+})
+
 test('a layer that QEMU writes into stays, also when libvirt does not know it', async () => {
   const volumes: Answer = {
     to: 'vol-list',
     stdout: [0, 1, 2, 3].map(n => `${VM}${n === 0 ? '' : `.${n}`}.qcow2`).join('\n'),
   }
   const active: Answer = { to: 'domblklist', stdout: ` vda   /pool/${VM}.1.qcow2` }
-  const open: Answer = { to: 'query-named-block-nodes', stdout: `{"return":[{"file":"/pool/${VM}.2.qcow2"}]}` }
-  const answers = [EXTERNAL, RUNNING, active, open, pool(90_000), volumes, capability(false)]
+  const answers = [EXTERNAL, RUNNING, active, writes(`${VM}.2.qcow2`), pool(90_000), volumes, capability(false)]
   const { provider, calls } = fakeKvm(answers, { home })
   await provider.settle?.(VM)
   const deleted =
@@ -170,10 +174,18 @@ test('a layer that QEMU writes into stays, also when libvirt does not know it', 
   expect(deleted).not.toMatch(/\.[12]\.qcow2/)
 })
 
+test('while QEMU does not say which layers it has open, nothing is removed', async () => {
+  const volumes: Answer = { to: 'vol-list', stdout: [`${VM}.qcow2`, `${VM}.1.qcow2`, `${VM}.0.memory`].join('\n') }
+  const active: Answer = { to: 'domblklist', stdout: ` vda   /pool/${VM}.1.qcow2` }
+  const { provider, calls } = fakeKvm([EXTERNAL, RUNNING, active, pool(90_000), volumes, capability(false)], { home })
+  await provider.settle?.(VM)
+  expect(calls.join('\n')).not.toContain('vol-delete')
+})
+
 test('after an operation that died, a memory without a checkpoint is removed, unless libvirt still writes it', async () => {
   const volumes: Answer = { to: 'vol-list', stdout: [`${VM}.qcow2`, `${VM}.1.qcow2`, `${VM}.0.memory`].join('\n') }
   const active: Answer = { to: 'domblklist', stdout: ` vda   /pool/${VM}.1.qcow2` }
-  const answers = [EXTERNAL, RUNNING, active, pool(90_000), volumes, capability(false)]
+  const answers = [EXTERNAL, RUNNING, active, writes(`${VM}.1.qcow2`), pool(90_000), volumes, capability(false)]
   const busy: Answer = { to: 'domjobinfo', stdout: 'Job type:         Unbounded\nOperation:        Snapshot' }
   for (const [more, isRemoved] of [
     [[busy], false],
