@@ -152,7 +152,6 @@ export const waitUntilReady = async (
   const answered = await waitForGuest(context, provider, row.vmId, {
     signal: caller.signal,
     deadline,
-    isSlow: async () => (await provider.emulated?.()) === true,
     onAddress: () => caller.onPhase('ssh'),
   })
   // A guest that is not reached over SSH gave no answer.

@@ -26,12 +26,11 @@ export const machineCount = async (context: RunnerContext, provider: Provider, i
   return Math.min(machines, most)
 }
 
-/** `isSlow`: the guests' processors are emulated. */
 export const benchTools = (
   { config, home, run }: RunnerContext,
   provider: Provider,
   otherHome: Provider,
-  { isSlow, newMachine, signal }: Pick<BenchTools, 'newMachine'> & { isSlow: boolean; signal: AbortSignal },
+  { newMachine, signal }: Pick<BenchTools, 'newMachine'> & { signal: AbortSignal },
 ): BenchTools => ({
   provider,
   otherHome,
@@ -44,7 +43,7 @@ export const benchTools = (
   }),
   ready: async vmId => {
     const deadline = config.bootMinutes * 60_000
-    await waitForGuest({ run, home }, provider, vmId, { deadline, isSlow: async () => isSlow, signal })
+    await waitForGuest({ run, home }, provider, vmId, { deadline, signal })
   },
   script: async (vmId, text) =>
     (await runInGuest({ run, home }, provider, vmId, text, { deadline: SCRIPT_DEADLINE_MS, signal })).stdout.trimEnd(),

@@ -109,7 +109,7 @@ const tryPromises = async (
   const otherHome = await other.provider(provider.name)
   const machines = openTemporaryMachines(context, provider, { purpose: 'selftest', kind: 'selftest', by })
   try {
-    const tools = benchTools(context, provider, otherHome, { isSlow, newMachine: machines.newMachine, signal })
+    const tools = benchTools(context, provider, otherHome, { newMachine: machines.newMachine, signal })
     const bench = openBench(describe(provider.name), endingWith(signal, tools), count)
     const deadlineMs = (BOOTS * config.bootMinutes + 10) * (isSlow ? SLOW_FACTOR : 1) * 60_000
     await runPromises(promises, bench, onPromise, { ...limits, deadlineMs })

@@ -95,7 +95,7 @@ const attemptsOf = (target: Target, keys: readonly EnvironmentKey[]): Promise<At
 /** `ssh` null: it is reached without. `notes`: sentences without the last full stop. */
 type Ready = { attempt: Attempt; ssh: SshInfo | null; branch: string | null; notes: string[] }
 
-/** The keys of people as they are now, its own branch and settings of git, and nothing of its source's agent. It is of use without them. */
+/** Its own branch and settings of git, and nothing of its source's agent. It is of use without them. */
 const separate = async (
   source: Target,
   attempt: Attempt,
@@ -113,10 +113,6 @@ const separate = async (
       notes.push(`${row.ticket}: ${what}: ${failureOf(error, 'asking the machine').message}`)
     }
   }
-  await unlessItFails(
-    () => putPeopleKeys(context, provider, row.vmId, caller.signal),
-    'it still has the authorizedKeys of its source',
-  )
   if (registry.agent(source.row.ticket) !== null && provider.ownSystem !== true)
     await unlessItFails(async () => {
       await (await import('../agent/guest.ts')).stopAgents(context, provider, row.vmId)
@@ -146,7 +142,6 @@ const bringUp = async (source: Target, attempt: Attempt): Promise<Ready> => {
   const answered = await waitForGuest(context, provider, row.vmId, {
     signal: caller.signal,
     deadline: context.config.bootMinutes * 60_000,
-    isSlow: async () => (await provider.emulated?.()) === true,
   })
   const ssh = answered?.ssh ?? null
   // The link tries again.
@@ -155,6 +150,8 @@ const bringUp = async (source: Target, attempt: Attempt): Promise<Ready> => {
       if (caller.signal.aborted) throw error
     })
   const clock = provider.memoryForks === true ? await (await import('../after-restore.ts')).setRight(attempt) : []
+  // Somebody may be in those of its source who must not be in these: without them it is not handed out.
+  await putPeopleKeys(context, provider, row.vmId, caller.signal)
   const { branch, notes } = await separate(source, attempt, ssh)
   return { attempt, ssh, branch, notes: [...clock.map(text => `${row.ticket}: ${text}`), ...notes] }
 }

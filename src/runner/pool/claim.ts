@@ -103,7 +103,6 @@ export const bringUp = async (target: Target, machine: PoolMachine): Promise<str
   const told = isolationNote(home, provider).catch(() => null)
   const answered = await waitForGuest(context, provider, row.vmId, {
     ...{ signal, deadline: DEADLINE_MS, onAddress: () => caller.onPhase('ssh') },
-    isSlow: async () => (await provider.emulated?.()) === true,
   })
   if (answered?.hasOurFiles === false) await putGuestFiles(context, provider, row.vmId, signal)
   const notes = await setRight(target, answered?.ssh ?? null, machine)

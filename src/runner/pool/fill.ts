@@ -113,8 +113,7 @@ const answer = async (filling: Filling, vmId: string, deadline: number): Promise
   const { context, provider, caller } = filling
   const { signal } = caller
   caller.onPhase('ssh')
-  const isSlow = async () => (await provider.emulated?.()) === true
-  const answered = await waitForGuest(context, provider, vmId, { signal, deadline, isSlow })
+  const answered = await waitForGuest(context, provider, vmId, { signal, deadline })
   if (answered?.hasOurFiles === false) await putGuestFiles(context, provider, vmId, signal)
   const full = { actionId: null, correlation: null, ...caller }
   return { context, provider, caller: full, row: { vmId, ssh: answered?.ssh ?? null } }

@@ -76,10 +76,8 @@ const consoleClause = async (provider: Provider, vmId: string): Promise<string> 
 /** `guest`: where our files lie in a machine, by default as everywhere. */
 type Context = { run: Run; home: string; guest?: GuestLayout }
 type WaitOptions = {
-  /** Milliseconds. */
+  /** Milliseconds; several times as long where guests are emulated. */
   deadline: number
-  /** Whether this guest takes several times as long. Asked only when the deadline has passed. */
-  isSlow?: () => Promise<boolean>
   signal?: AbortSignal
   /** Called when the guest has an address. */
   onAddress?: (ssh: SshInfo) => void
@@ -118,7 +116,7 @@ export const waitForGuest = async (
   context: Context,
   provider: Provider,
   vmId: string,
-  { deadline, isSlow = async () => false, signal, onAddress = () => {} }: WaitOptions,
+  { deadline, signal, onAddress = () => {} }: WaitOptions,
 ): Promise<{ ssh: SshInfo; hasOurFiles: boolean } | null> => {
   if (provider.runInGuest !== undefined) return null
   const began = performance.now()
@@ -137,7 +135,7 @@ export const waitForGuest = async (
     if (ssh !== null && words !== null) return { ssh, hasOurFiles: words.endsWith(guestHash()) }
     const left = began + allowed - performance.now()
     if (left < 0) {
-      if (!isExtended && (await isSlow().catch(() => false))) {
+      if (!isExtended && (await provider.emulated?.().catch(() => false)) === true) {
         isExtended = true
         allowed *= SLOW_FACTOR
         continue
