@@ -203,6 +203,21 @@ describe('what cannot be done', () => {
     expect(outcome).toMatchObject({ result: 'failed', failure: { kind: 'no-such-vm' } })
     expect(made).toEqual([])
   })
+  test('the keys of people as they are now cannot be put in: those of the source would stay', async () => {
+    const { run, config } = it.context
+    Object.assign(it.context, {
+      config: { ...config, authorizedKeys: ['/nowhere/keys'] },
+      run: (...[program, ...rest]: Parameters<typeof run>) =>
+        program === 'ssh' ? { stdout: '', stderr: '', exitCode: 0, milliseconds: 0 } : run(program, ...rest),
+    })
+    wrapProviders(it.context, ({ runInGuest: _, ...provider }) => ({
+      ...provider,
+      sshInfo: async () => ({ host: '127.0.0.1', port: 22, user: 'agent' }),
+    }))
+    expect(await refuse(() => ({}))).toMatchObject({
+      failure: { kind: 'not-configured', message: expect.stringContaining('/nowhere/keys') },
+    })
+  })
   test('more attempts than there are numbers', async () => {
     const { registry } = it.context
     const by = { via: 'cli', who: null } as const
