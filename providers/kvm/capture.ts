@@ -8,12 +8,12 @@ import { fail } from '../../src/errors.ts'
 import type { Context, Machine } from './context.ts'
 import { activeDisk, diskCommands, requireDiskFile, requireKnownDisk, settleDisk } from './disk-file.ts'
 import { requireSpace } from './disk-space.ts'
-import { canDrain, finishDrainer, MAGIC, openDrainer } from './drainer.ts'
+import { canDrain, finishDrainer, openDrainer } from './drainer.ts'
 import { ensurePool, poolCommands, refreshPool, withFile } from './host.ts'
 import { downloadPart } from './in-disk.ts'
 import { lookWhenIdle } from './jobs.ts'
 import { layerOf, layersIn, layerVolume, memoryVolume } from './layers.ts'
-import { overlayXml, withDisk } from './libvirt-xml.ts'
+import { withDisk } from './libvirt-xml.ts'
 import { endCheckpoint, endNoted, noteLive, SAFE_SINCE, turnLiveOn, wantsLive, withCheckpointLock } from './live.ts'
 import { monitor } from './monitor.ts'
 import {
@@ -27,7 +27,8 @@ import {
   SUSPENDED,
 } from './parse.ts'
 import { resumeWhenProtected, watchPause } from './pause.ts'
-import { endMerge } from './pool-layers.ts'
+import { endMerge, makeOverlay } from './pool-layers.ts'
+import { COMPLETE } from './save-image.ts'
 import type { Answer, Command } from './virsh.ts'
 
 /** A guest's memory is written to the disk. */
@@ -88,28 +89,13 @@ const prepare = async (context: Context, id: string, doing: string): Promise<Req
 
 // ── A machine that is off ──
 
-/** Bytes that a disk shows its guest, of `vol-info --bytes`. */
-const capacityIn = (text: string): number => Number(text.match(/^Capacity:\s+(\d+)/m)?.[1] ?? 0)
-
-/** A new layer `layer` on top of layer `on`. */
-export const makeLayer = async (
-  context: Context,
-  wanted: { id: string; layer: number; on: number; folder: string; doing: string },
-): Promise<void> => {
-  const { virsh, settings } = context
-  const below = layerVolume(wanted.id, wanted.on)
-  const bytes = capacityIn(await virsh.run(['vol-info', '--pool', settings.kvmPool, below, '--bytes']))
-  const text = overlayXml(layerVolume(wanted.id, wanted.layer), bytes, `${wanted.folder}/${below}`)
-  await withFile(context, text, file => virsh.run(['vol-create', settings.kvmPool, file], { doing: wanted.doing }))
-}
-
 /**
  * The definition first: if we die in between, a memory that libvirt saved goes on with the layer of before, whose name its start puts
  * back into the definition. The new layer is empty, and garbage then.
  */
 const captureOff = async ({ context, id, doing, machine, layer, next, folder }: Request): Promise<Capture> => {
   const { virsh, settings } = context
-  await makeLayer(context, { id, layer: next, on: layer, folder, doing })
+  await makeOverlay(context, { volume: layerVolume(id, next), on: layerVolume(id, layer), folder, doing })
   const path = `${folder}/${layerVolume(id, next)}`
   const definition = await virsh.run(['dumpxml', id, '--inactive', '--security-info'])
   await withFile(context, withDisk(definition, path), file => virsh.run(['define', file]))
@@ -164,8 +150,8 @@ const takeSnapshots = async (request: Request, memory: string, isLive: boolean) 
 /** Whether libvirt has written the whole file. While it writes, the header says otherwise. */
 const isComplete = async (context: Context, memory: string): Promise<boolean> => {
   await refreshPool(context)
-  const head = await downloadPart(context, memory, 0, MAGIC.length)
-  return head.toString('latin1') === MAGIC
+  const head = await downloadPart(context, memory, 0, COMPLETE.length)
+  return head.toString('latin1') === COMPLETE
 }
 
 /** Room for the whole memory before a live one: nothing of it may fail. Through a pipe nothing can; otherwise the room is doubled. */

@@ -7,9 +7,10 @@ import { defineMachine, volumesOf } from './definition.ts'
 import { requireSpace } from './disk-space.ts'
 import { explainQemuImg } from './explain.ts'
 import type { ForkSource } from './fork-source.ts'
-import { copyNvram, type Forking, forkSeed, overlayDisk, uploadVolume } from './fork-volumes.ts'
+import { copyNvram, type Forking, forkSeed, uploadVolume } from './fork-volumes.ts'
 import { freshMac, refreshPool, withFile } from './host.ts'
 import { parseBacking, parseVolumes } from './parse.ts'
+import { makeOverlay } from './pool-layers.ts'
 import { spaceIn } from './saved.ts'
 
 const COPY_DEADLINE_MS = 10 * 60_000
@@ -92,11 +93,12 @@ export const forkDisks = async (
   source: ForkSource,
   targets: readonly ForkTarget[],
 ): Promise<void> => {
-  const { context, machine, doing } = forking
+  const { context, machine, pool, doing } = forking
   const definition = await context.virsh.run(['dumpxml', machine.mark.vmId, '--inactive'], { doing })
   if (source.kind === 'layer')
     for (const target of targets) {
-      await overlayDisk(forking, target.vmId, source.layer)
+      const volume = volumesOf(target.vmId).disk
+      await makeOverlay(context, { volume, on: source.layer, folder: pool.folder, doing })
       await defineFork(forking, target, definition)
     }
   else

@@ -1,6 +1,8 @@
 /** Free disk space: checked before a write that would not fit, and reported after one that did not. */
 import { fail, isFailure } from '../../src/errors.ts'
+import type { Context } from './context.ts'
 import { FREE_DISK_SPACE } from './explain.ts'
+import { ensurePool } from './host.ts'
 
 /** Bytes. */
 type DiskSpace = { folder: string; available: number }
@@ -26,3 +28,6 @@ export const addFreeSpace =
     const { message, remedy } = error.failure
     throw fail('disk-full', `${message}: ${folder} has ${mebibytes(available)} free`, remedy, error)
   }
+
+/** The same, of the pool's folder. */
+export const withFreeSpace = (context: Context) => addFreeSpace(() => ensurePool(context))

@@ -7,14 +7,12 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { fail } from '../../src/errors.ts'
 import type { Context } from './context.ts'
 import { FREE_DISK_SPACE } from './explain.ts'
+import { COMPLETE, UNFINISHED } from './save-image.ts'
 
 /** libvirt opens the pipe twice: for the memory, and for the final header, whose place a pipe does not have. */
 const DRAIN = `setsid sh -c '(cat >"$1" || echo full >"$2"; cat >/dev/null) <"$0"; cat >/dev/null <"$0"; echo end >>"$2"' "$1" "$2" "$3" </dev/null >/dev/null 2>&1 &`
 const POLL_MS = 50
 const END_MS = 10_000
-
-export const MAGIC = 'LibvirtQemudSave'
-const UNFINISHED = 'LibvirtQemudPart'
 
 /** Whether this process may write into the folder of this host's pool. */
 export const canDrain = ({ settings }: Pick<Context, 'settings'>): boolean =>
@@ -65,7 +63,7 @@ export const finishDrainer = async (fifo: string, file: string, doing: string): 
   try {
     const head = Buffer.alloc(UNFINISHED.length)
     readSync(image, head)
-    if (head.toString('latin1') === UNFINISHED) writeSync(image, MAGIC, 0, 'latin1')
+    if (head.toString('latin1') === UNFINISHED) writeSync(image, COMPLETE, 0, 'latin1')
   } finally {
     closeSync(image)
   }

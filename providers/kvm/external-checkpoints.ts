@@ -2,9 +2,9 @@
 import type { CheckpointName } from '../../src/domain.ts'
 import { fail, unless } from '../../src/errors.ts'
 import type { RestoreOptions } from '../provider.ts'
-import { capture, MEMORY_DEADLINE_MS, makeLayer } from './capture.ts'
+import { capture, MEMORY_DEADLINE_MS } from './capture.ts'
 import { type Context, look, type Machine, settleReturned } from './context.ts'
-import { addFreeSpace } from './disk-space.ts'
+import { withFreeSpace } from './disk-space.ts'
 import { forgetHeld, noteHeld, unlessStillPaused } from './held.ts'
 import { ensurePool, freePort, isFreePort, listVolumes, withFile } from './host.ts'
 import { type Isolator, isolatePaused, isolationOf } from './isolation.ts'
@@ -14,10 +14,9 @@ import { isIsolated, withDisk, withMark, withPort, withSessionNet } from './libv
 import { forgetLive } from './live.ts'
 import { lookAndConnect } from './machines.ts'
 import type { Mark } from './marks.ts'
-import { readPool, requireLayer, tidyLayers } from './pool-layers.ts'
+import { makeOverlay, readPool, requireLayer, tidyLayers } from './pool-layers.ts'
 
 const START_DEADLINE_MS = 120_000
-const withFreeSpace = (context: Context) => addFreeSpace(() => ensurePool(context))
 
 export const makeExternal = async (context: Context, id: string, name: CheckpointName, doing: string) => {
   const { virsh, settings } = context
@@ -146,9 +145,10 @@ export const restoreExternal = async (
   requireLayer(pool, id, layer, doing)
   const { next, memories } = layersIn(pool.volumes, id)
   try {
-    await makeLayer(context, { id, layer: next, on: layer, folder, doing }).catch(withFreeSpace(context))
+    const volume = layerVolume(id, next)
+    await makeOverlay(context, { volume, on: layerVolume(id, layer), folder, doing }).catch(withFreeSpace(context))
     const memory = cold || !memories.includes(layer) ? null : `${folder}/${memoryVolume(id, layer)}`
-    const restore: Restore = { context, id, doing, machine, memory, disk: `${folder}/${layerVolume(id, next)}` }
+    const restore: Restore = { context, id, doing, machine, memory, disk: `${folder}/${volume}` }
     const { definition, former } = await exchange(restore)
     await resumeMemory(restore, definition, isolator)
       .catch(unlessStillPaused(context, id, () => look(context, id)))

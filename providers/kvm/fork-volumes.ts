@@ -1,13 +1,11 @@
 /** The volumes of forks. */
 import { statSync } from 'node:fs'
 import { seedImage } from '../../base-image/seed.ts'
-import { fail } from '../../src/errors.ts'
 import type { ForkTarget } from '../provider.ts'
 import type { Context, Machine } from './context.ts'
 import { volumesOf } from './definition.ts'
 import { withFile } from './host.ts'
 import type { Isolator } from './isolation.ts'
-import { overlayXml } from './libvirt-xml.ts'
 import type { Pool } from './parse.ts'
 
 /** What the forks of one call have in common. `doing`: for failures. */
@@ -23,17 +21,6 @@ export type Forking = {
 /** The seed of a fork: cloud-init takes it for a new machine at its next boot. */
 export const forkSeed = ({ vmId, publicKey, hostKey }: ForkTarget, mac: string, machineId: string): Buffer =>
   seedImage({ hostname: vmId, machineId, network: { by: 'mac', mac }, publicKey, hostKey })
-
-/** A disk of the fork on top of this layer, as large as it. */
-export const overlayDisk = async ({ context, pool, doing }: Forking, vmId: string, layer: string): Promise<void> => {
-  const { virsh, settings } = context
-  const info = await virsh.run(['vol-info', '--pool', settings.kvmPool, layer, '--bytes'], { doing })
-  const bytes = Number(info.match(/^Capacity:\s+(\d+)/m)?.[1] ?? 0)
-  if (bytes === 0) throw fail('unknown', `${doing}: libvirt does not tell the size of ${layer}`)
-  await withFile(context, overlayXml(volumesOf(vmId).disk, bytes, `${pool.folder}/${layer}`), file =>
-    virsh.run(['vol-create', settings.kvmPool, file], { doing }),
-  )
-}
 
 /** A new volume with the bytes of this file. */
 export const uploadVolume = async ({ context, doing }: Forking, volume: string, file: string): Promise<void> => {

@@ -17,7 +17,7 @@ import {
 } from './context.ts'
 import { defineMachine, machineOf, volumesOf } from './definition.ts'
 import { diskCommands, requireDiskFile, settleDisk } from './disk-file.ts'
-import { addFreeSpace, requireSpace } from './disk-space.ts'
+import { requireSpace, withFreeSpace } from './disk-space.ts'
 import { findDomainType } from './domain-type.ts'
 import { FREE_DISK_SPACE, USE_BIOS, whyNoUefi } from './explain.ts'
 import { forgetHeld, noteHeld, unlessStillPaused, withHeld } from './held.ts'
@@ -80,9 +80,6 @@ const POLL_MS = 250
 const NEW_MACHINE_BYTES = 512 * 1024 ** 2
 /** Less would soon be full again. */
 const RESUME_BYTES = 64 * 1024 ** 2
-
-/** For `.catch()`. */
-export const withFreeSpace = (context: Context) => addFreeSpace(() => ensurePool(context))
 
 // ── Create ──
 

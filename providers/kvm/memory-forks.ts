@@ -5,11 +5,12 @@ import { addressText } from '../ipv4.ts'
 import type { ForkTarget } from '../provider.ts'
 import { volumesOf } from './definition.ts'
 import { forkDefinition } from './fork-definition.ts'
-import { copyNvram, type Forking, forkSeed, overlayDisk, uploadVolume } from './fork-volumes.ts'
+import { copyNvram, type Forking, forkSeed, uploadVolume } from './fork-volumes.ts'
 import { runByAgent, waitForAgent } from './guest-agent.ts'
 import { freshMac, withFile } from './host.ts'
 import { isolationOf } from './isolation.ts'
 import { type MemoryImage, readMemoryImage, restoreMemory } from './memory-image.ts'
+import { makeOverlay } from './pool-layers.ts'
 
 /** Under emulation, with other forks that do the same. */
 const IDENTITY_DEADLINE_MS = 3 * 60_000
@@ -17,9 +18,9 @@ const IDENTITY_DEADLINE_MS = 3 * 60_000
 const FRESH_BYTES = 256
 
 const makeVolumes = async (forking: Forking, vmId: string, layer: string, seed: Buffer, hasNvram: boolean) => {
-  const { context } = forking
+  const { context, pool, doing } = forking
   const volumes = volumesOf(vmId)
-  await overlayDisk(forking, vmId, layer)
+  await makeOverlay(context, { volume: volumes.disk, on: layer, folder: pool.folder, doing })
   await withFile(context, seed, file => uploadVolume(forking, volumes.seed, file))
   await withFile(context, '', file => uploadVolume(forking, volumes.console, file))
   if (hasNvram) await copyNvram(forking, vmId)

@@ -4,7 +4,7 @@ import { fail } from '../../src/errors.ts'
 import type { Context } from './context.ts'
 import { machineOf } from './definition.ts'
 import { settleDisk } from './disk-file.ts'
-import { listVolumes, refreshPool } from './host.ts'
+import { listVolumes, refreshPool, withFile } from './host.ts'
 import {
   chainOf,
   keptVolume,
@@ -15,6 +15,7 @@ import {
   type Pool,
   unneededVolumes,
 } from './layers.ts'
+import { overlayXml } from './libvirt-xml.ts'
 import { parseBacking, parseNames } from './parse.ts'
 import { type Command, inBatches } from './virsh.ts'
 
@@ -41,6 +42,20 @@ export const readBacking = async (context: Context, volumes: readonly string[]):
   if (left.length > 0)
     throw virsh.failed(`reading what ${left.slice(0, 5).join(', ')} of the pool ${settings.kvmPool} stand on`, errors)
   return parseBacking(text)
+}
+
+/** A disk `volume` on top of the volume `on`, as large as it. */
+export const makeOverlay = async (
+  context: Context,
+  { volume, on, folder, doing }: { volume: string; on: string; folder: string; doing: string },
+): Promise<void> => {
+  const { virsh, settings } = context
+  const info = await virsh.run(['vol-info', '--pool', settings.kvmPool, on, '--bytes'], { doing })
+  const bytes = Number(info.match(/^Capacity:\s+(\d+)/m)?.[1] ?? 0)
+  if (bytes === 0) throw fail('unknown', `${doing}: libvirt does not tell the size of ${on}`)
+  await withFile(context, overlayXml(volume, bytes, `${folder}/${on}`), file =>
+    virsh.run(['vol-create', settings.kvmPool, file], { doing }),
+  )
 }
 
 /** As it is now: libvirt makes layers and memories without telling the pool. */

@@ -7,9 +7,9 @@ import { endianness } from 'node:os'
 import { fail } from '../../src/errors.ts'
 
 export const HEADER_BYTES = 92
-const COMPLETE = 'LibvirtQemudSave'
+export const COMPLETE = 'LibvirtQemudSave'
 /** libvirt's own mark of an image that it is still writing. */
-const UNFINISHED = 'LibvirtQemudPart'
+export const UNFINISHED = 'LibvirtQemudPart'
 const VERSION = 2
 /** Definition, cookie and padding: libvirt's own are below 100 KiB. */
 const MOST_DATA_BYTES = 4 * 1024 ** 2
