@@ -48,7 +48,8 @@ export const markPromoted = async (operation: Operation, keys: readonly Environm
 
 /** `name`: for people, to whom the key that the former machine got says nothing. */
 type Leaving = { key: EnvironmentKey; ticket: EnvironmentKey; name: string }
-type Dismissed = Leaving & { vmId: string } & ({ kept: string } | { kept: null; rescued: string | null })
+/** `left`: why it is still there, a sentence. */
+type Dismissed = Leaving & { vmId: string } & ({ left: string } | { left: null; rescued: string | null })
 
 const leavingOf = (ticket: Ticket, { others, former }: Going): Leaving[] =>
   [...(former === null ? [] : [former]), ...others.filter(key => key !== former)].map(key =>
@@ -68,7 +69,7 @@ const dismiss = async (operation: Operation, leaving: Leaving): Promise<Dismisse
     deleteEnvironment(part, { kind: 'delete', ticket: key, by, replyTo: null, force: false }),
   )
   if (outcome.result !== 'failed')
-    return { ...leaving, vmId, kept: null, rescued: outcome.result === 'done' ? (outcome.rescued ?? null) : null }
+    return { ...leaving, vmId, left: null, rescued: outcome.result === 'done' ? (outcome.rescued ?? null) : null }
   // Cancelled, in whatever way its delete failed then: the reconciler goes on.
   if (caller.signal.aborted || outcome.failure.kind === 'cancelled')
     throw fail('cancelled', outcome.failure.message, outcome.failure.remedy)
@@ -79,13 +80,13 @@ const dismiss = async (operation: Operation, leaving: Leaving): Promise<Dismisse
     return {
       ...leaving,
       vmId,
-      kept: `${isFormer ? `The former machine of ${leaving.ticket}, now ${key},` : key} will be deleted later: ${message}`,
+      left: `${isFormer ? `The former machine of ${leaving.ticket}, now ${key},` : key} will be deleted later: ${message}`,
     }
   context.registry.keep(key)
   return {
     ...leaving,
     vmId,
-    kept: isFormer ? `The former machine of ${leaving.ticket} is now ${key}. ${message}` : message,
+    left: isFormer ? `The former machine of ${leaving.ticket} is now ${key}. ${message}` : message,
   }
 }
 
@@ -126,13 +127,13 @@ const promoteLocked = async (
     const gone = await dismiss(operation, leaving)
     if (gone !== null) dismissed.push(gone)
   }
-  const deleted = dismissed.filter(each => each.kept === null)
+  const deleted = dismissed.filter(each => each.left === null)
   const rescued = deleted.flatMap(({ name, rescued }) => (rescued === null ? [] : [`${name}: ${rescued}`])).join('; ')
   const isStopped = operation.context.registry.environment(ticket)?.status === 'stopped'
   const summary = [
     `${attemptKey(ticket, attempt)} is now the machine of ${ticket}`,
     ...(deleted.length === 0 ? [] : [`Deleted: ${deleted.map(({ name }) => name).join(', ')}`]),
-    ...dismissed.flatMap(each => each.kept ?? []),
+    ...dismissed.flatMap(each => each.left ?? []),
     ...(rescued === '' ? [] : [`Rescued: ${rescued}`]),
     ...(isStopped ? [`It is stopped. Start it: agent-swarm start ${ticket}`] : []),
   ].join('. ')
