@@ -69,6 +69,9 @@ export const attemptOfBranch = (branch: string, ticket: Ticket): number | null =
   return named?.toUpperCase() === ticket ? Number(attempt) : null
 }
 
+/** Whether it is a branch of an attempt, of whatever ticket. */
+export const isOfAnAttempt = (branch: string): boolean => OF_AN_ATTEMPT.test(branch)
+
 /** The ticket that a push to this branch is about. */
 export const ticketOfBranch = (branch: string, rules: BranchRules): Ticket | null =>
   ticketOfPullRequest({ branch, title: '' }, rules)

@@ -120,6 +120,27 @@ test('without a pull request, the end is told on the ticket; one that is blocked
   expect(await desk.actionsOf('DROP-1')).toEqual([])
 })
 
+test('the agent of an attempt ends on its own pull request, or on that of its ticket, never on another attempt’s', async () => {
+  const desk = await openOffice()
+  const branches = [BRANCH, `${BRANCH}-attempt-1`, `${BRANCH}-attempt-2`]
+  const numbers: number[] = []
+  for (const branch of branches.slice(0, 2)) {
+    await desk.github.push(branch)
+    numbers.push(await desk.github.open(branch, 'work'))
+  }
+  for (const [n, branch] of branches.entries()) {
+    const project = {
+      ...{ repo: 'acme/shop', branch, path: '/home/agent/shop', ports: [], start: null, problem: null, setup: null },
+    }
+    const key = n === 0 ? 'DROP-1' : `DROP-1~${n}`
+    await desk.machine(key, { agent: ended({ run: `0a1b2c3${n}` }), project })
+  }
+  await desk.settled()
+  const told = async (number: number) =>
+    (await desk.github.comments(number)).flatMap(({ body }) => body.match(/agent:0a1b2c3\d/)?.[0]?.at(-1) ?? [])
+  expect(await Promise.all(numbers.map(told))).toEqual([['0', '2'], ['1']])
+})
+
 test('a pull request that was opened before a crash is found again, and a closed one stays closed', async () => {
   const desk = await openOffice()
   const push = await pushOf(desk)

@@ -1,4 +1,5 @@
 /** The one comment on how a run of an agent ended: on the ticket's pull request, or on the ticket when there is none. */
+import { isOfAnAttempt } from '../../branches.ts'
 import { type EnvironmentKey, ticketOf } from '../../domain.ts'
 import { pullRequestKey } from '../../store/messages.ts'
 import type { KnownPullRequest, MessageBody, OwnCommentKey } from '../../store/port.ts'
@@ -19,7 +20,7 @@ type Context = Views & { github: GitHub | null; jira: Jira | null }
 /** While its pull request is on its way, the comment waits for it. */
 const OPENING_MS = 1_000
 
-/** Where the comment was begun already; else the open pull request of the project's branch, or the last open one. */
+/** Where the comment was begun already; else the open pull request of the project's branch, or the ticket's last open one. */
 const placeOf = async (
   { store }: Context,
   key: EnvironmentKey,
@@ -36,7 +37,8 @@ const placeOf = async (
   const open = links.filter(({ state }) => state === 'open')
   const project = (await presentEnvironment(store, key))?.project
   const own = open.find(({ repo, branch }) => repo === project?.repo && branch === project.branch)
-  return own ?? open.at(-1) ?? null
+  // A pull request of another attempt is about another machine.
+  return own ?? open.findLast(({ branch }) => !isOfAnAttempt(branch)) ?? null
 }
 
 export const publishAgentEnd = async (context: Context, { ticket: named, run }: Ended): Promise<boolean> => {
