@@ -32,8 +32,11 @@ const openPlayed = (name: string) => {
   }
 }
 
-/** `all`: rounds a point of the long test. `some`, `points`: of the normal one, at so many points that the seed chooses. */
-type Size = { all: number; some: number; points: number }
+/**
+ * `all`: rounds a point of the long test. `some`, `points`: of the normal one, at so many points that the seed chooses. `isSample`: the
+ * long one plays so many points, too.
+ */
+type Size = { all: number; some: number; points: number; isSample?: boolean }
 
 export const openMatrix = (name: string, points: readonly Point[]) => {
   const played = openPlayed(name)
@@ -42,9 +45,9 @@ export const openMatrix = (name: string, points: readonly Point[]) => {
   let count = 0
   let earlier = 0
   let perPoint = 0
-  const chosen = ({ points: few }: Size): number[] => {
+  const chosen = ({ points: few, isSample = false }: Size): number[] => {
     const every = points.map((_, at) => at)
-    if (isLong) return every
+    if (isLong && !isSample) return every
     const { next } = sampleOf(name, -1, 0)
     return Array.from({ length: Math.min(few, points.length) }, () => every.splice(next(every.length), 1)[0] ?? 0)
   }

@@ -1,6 +1,7 @@
 /**
- * The crash matrix on real libvirt, in long runs: commands on a running machine are killed (-9) at one of their commits or
- * commands of virsh. What virsh had begun goes on. The same command again, and the machine is as asked, with nothing left over.
+ * The crash matrix on real libvirt, in long runs: at a commit or a command of virsh of a command on a running machine, the command,
+ * libvirtd or the machine's QEMU is killed (-9). What virsh had begun goes on. The same command again, and the machine is as asked,
+ * with nothing left over.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -11,7 +12,20 @@ import { layersIn, layerVolume, memoryVolume } from '../../providers/kvm/layers.
 import type { Point, When } from '../crash/points.ts'
 import { openMatrix } from '../crash/rounds.ts'
 import { isLong } from '../support/samples.ts'
-import { ensureMachines, everything, FIRST, inside, listed, succeed, swarm, swarmWith, virsh } from './cli.ts'
+import { until } from '../support/wait.ts'
+import {
+  ensureMachines,
+  everything,
+  FIRST,
+  inside,
+  list,
+  listed,
+  program,
+  succeed,
+  swarm,
+  swarmWith,
+  virsh,
+} from './cli.ts'
 
 const preload = resolve(import.meta.dirname, '../crash/preload.ts')
 const watched = (more: Record<string, string>, words: readonly string[]) =>
@@ -54,7 +68,36 @@ const commands = [
   ['stop', ['stop', FIRST], 'shut off'],
   // Each time another name: a checkpoint stays.
   ['checkpoint', ['checkpoint', FIRST], 'running'],
+  ['fork', ['fork', FIRST], 'running'],
 ] as const
+/** Of each command, chosen by the seed: a round takes more than a minute. */
+const POINTS = 8
+
+/** Of those that may die in a round: the command itself, libvirt, and the machine. */
+const pidOf = {
+  command: async () => undefined,
+  libvirtd: async () => readFileSync('/run/libvirt/libvirtd.pid', 'utf8').trim(),
+  QEMU: async (vmId: string) => (await succeed(program('pgrep', ['-f', `qemu.*guest=${vmId}[,]`]))).split('\n')[0],
+}
+const victims = Object.keys(pidOf) as (keyof typeof pidOf)[]
+const answers = async () => (await program('virsh', ['-q', 'list'])).code === 0
+
+/** A killed libvirtd is started again, as systemd would. */
+const settle = async (victim: keyof typeof pidOf): Promise<void> => {
+  if (victim === 'command') return
+  if (victim === 'libvirtd' && !(await answers())) {
+    rmSync('/run/libvirt/libvirtd.pid', { force: true })
+    await succeed(program('libvirtd', ['-d', '-p', '/run/libvirt/libvirtd.pid']))
+    await until('libvirt to answer', answers, { within: 60_000 })
+  }
+  await succeed(swarm('reconcile'))
+}
+
+/** Made by rounds of `fork`. */
+const deleteAttempts = async (): Promise<void> => {
+  for (const { ticket } of await list())
+    if (ticket.startsWith(`${FIRST}~`)) await succeed(swarm('delete', ticket, '--force'))
+}
 
 const POOL = '/var/lib/libvirt/agent-swarm'
 const chainOf = (path: string): string[] =>
@@ -95,14 +138,22 @@ test.skipIf(!isLong).for(commands)('%s', async ([name, given, state]) => {
   await back()
   const points = await record(wordsFor(-1))
   const matrix = openMatrix(`libvirt: ${name}`, points)
-  for (const { at, sample } of matrix.rounds({ all: 1, some: 1, points: 1 })) {
+  for (const { at, sample } of matrix.rounds({ all: 1, some: 1, points: POINTS, isSample: true })) {
     await back()
     const words = wordsFor(at)
+    const victim = victims[sample.next(victims.length)] ?? 'command'
+    const pid = await pidOf[victim]((await listed(FIRST)).vmId)
     const late: Record<string, string> = sample.next(2) === 0 ? {} : { CRASH_AFTER_US: String(sample.next(200_000)) }
-    await watched({ CRASH_AT: String(at), ...late }, words)
+    await watched({ CRASH_AT: String(at), ...late, ...(pid === undefined ? {} : { CRASH_PID: pid }) }, words)
+    await settle(victim)
     const again = await swarm(...words)
     const isDone = again.code === 0 || again.stderr.includes('already has a checkpoint')
-    matrix.played(at, isDone ? await problemsOf(state) : [`the command again: ${again.stderr}`])
+    await deleteAttempts()
+    const problems = isDone ? await problemsOf(state) : [`the command again: ${again.stderr}`]
+    matrix.played(
+      at,
+      problems.map(problem => `${victim}: ${problem}`),
+    )
   }
   expect(matrix.end()).toEqual([])
 })
