@@ -73,10 +73,9 @@ describe.for(['claude', 'codex'] as const)('%s', use => {
     await stage.tell('Use tabs.')
     const next = await stage.ended(row.run)
     expect(next).toMatchObject({ result: 'done', summary: 'I used tabs.', session: row.session, turns: 3 })
-    // The model got the whole conversation.
-    const last = JSON.stringify(stage.model.turns().at(-1)?.body)
-    expect(last).toContain('I made a greeting.')
-    expect(last).toContain('Use tabs.')
+    // The model got the whole conversation; the agent may ask for other things besides.
+    const asked = stage.model.turns().map(({ body }) => JSON.stringify(body))
+    expect(asked.filter(text => text.includes('I made a greeting.') && text.includes('Use tabs.'))).not.toEqual([])
     for (const { headers } of stage.model.turns())
       expect(use === 'claude' ? headers['x-api-key'] : headers.authorization).toBe(
         use === 'claude' ? KEY : `Bearer ${KEY}`,
