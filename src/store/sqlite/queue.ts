@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { backoff } from '../../backoff.ts'
-import type { Ticket } from '../../domain.ts'
+import { attemptOf, type Ticket, ticketOf } from '../../domain.ts'
 import type { Action, ActionKind, AttemptProgress } from '../../schema/action.ts'
 import type { MachineSize } from '../../schema/basics.ts'
 import type { Failure } from '../../schema/failure.ts'
@@ -214,6 +214,27 @@ const unpinUnmade = (sql: Sql, { ticket, kind, leaseUntil }: Row, environment: O
   )
 }
 
+/**
+ * The attempts that a fork made. They are its runner's, and what an event asked for meanwhile, when nobody knew them, holds for them as
+ * for the machine that they are of.
+ */
+const takeAttempts = (sql: Sql, { ticket, runnerId }: Row, outcome: Outcome): void => {
+  if (outcome.result !== 'done' || outcome.attempts === undefined) return
+  // A runner has a say in its ticket alone.
+  const keys = outcome.attempts
+    .map(attempt => attempt.ticket)
+    .filter(key => attemptOf(key) !== null && ticketOf(key) === ticketOf(ticket))
+  const asked = listActions(sql, { ticket, state: 'pending' }).filter(
+    ({ action: { kind, by } }) =>
+      (kind === 'stop' || kind === 'delete') && by.cause !== undefined && by.cause !== 'command',
+  )
+  for (const key of keys) {
+    sql.run('insert into pin (ticket, runner_id, given) values (?, ?, 1) on conflict do nothing', key, runnerId)
+    for (const { id, correlation, action } of asked)
+      enqueue(sql, { id: `${id}:${key}`, correlation, action: { ...action, ticket: key, replyTo: null } })
+  }
+}
+
 /** Ends an active action of this token, or a pending one (`token` null). False when it is neither. */
 const end = (
   sql: Sql,
@@ -229,6 +250,7 @@ const end = (
   unpinUnmade(sql, row, outcome.environment)
   const known = { ...outcome, environment: outcome.environment && withCurrentTicket(sql, outcome.environment) }
   moveToEnded(sql, id, state, known)
+  if (kind === 'fork') takeAttempts(sql, row, outcome)
   recordAfter(sql, { id, ticket, kind, runnerId }, known)
   endRequest(sql, id, known)
   putMessages(sql, messages, correlation)

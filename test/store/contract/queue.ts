@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { Outcome } from '../../../src/schema/outcome.ts'
 import { LEASE_MS, type Lease } from '../../../src/schema/runner-protocol.ts'
 import { MAX_ATTEMPTS, MAX_WAIT_MS } from '../../../src/store/port.ts'
 import {
@@ -41,6 +42,38 @@ export const queueContract = (open: Open) => {
       expect(await store.queue.claim('runner-1', offer)).toBeNull()
       await store.queue.complete(first.id, first.token, done(), [])
       expect(await claim()).toMatchObject({ id: '2' })
+    })
+
+    test('what an event asks for while a fork makes attempts holds for them, and they are its runner’s', async () => {
+      const { store, add, claim } = await openStage(open)
+      const by = (cause?: 'merge' | 'command') => ({
+        by: { via: 'github' as const, who: 'dev', ...(cause === undefined ? {} : { cause }) },
+      })
+      await add(queued('1', 'fork', 'DROP-1', { count: 2, from: null }))
+      const { id, token } = await claim()
+      await add(
+        queued('2', 'stop', 'DROP-1', by('command')),
+        queued('3', 'delete', 'DROP-1', { force: false, ...by('merge') }),
+      )
+      // A runner names the attempts, and may name no other ticket.
+      const attempts = ['DROP-1~1', 'DROP-1~2', 'DROP-2~1', 'DROP-1'].map(ticket => ({
+        ...{ ticket, vmId: 'as-a-1-0000000a', status: 'running' as const, branch: null, ssh: null },
+      }))
+      await store.queue.complete(id, token, { ...done(), attempts } as Outcome, [])
+      expect(
+        (await store.queue.list({ state: 'pending' })).map(row => [row.id, row.action.kind, row.action.ticket]),
+      ).toEqual([
+        ...[
+          ['2', 'stop', 'DROP-1'],
+          ['3', 'delete', 'DROP-1'],
+        ],
+        ...[
+          ['3:DROP-1~1', 'delete', 'DROP-1~1'],
+          ['3:DROP-1~2', 'delete', 'DROP-1~2'],
+        ],
+      ])
+      expect(await store.queue.pinnedTo('DROP-1~1')).toBe('runner-1')
+      expect(await store.queue.pinnedTo('DROP-2~1')).toBeNull()
     })
 
     test('an action that waits for its next attempt holds its ticket and no other', async () => {
