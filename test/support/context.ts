@@ -178,9 +178,9 @@ export const openTestContext = async ({ guest = 'in-process' }: { guest?: Guest 
         return (error as { signal?: string }).signal === 'SIGKILL'
       }
     },
-    /** Runs a script in the ticket's machine, and returns its output. */
-    inside: async (ticket: string, script: string): Promise<string | undefined> =>
-      (await (await provider()).runInGuest?.(vmIdOf(ticket), script))?.stdout,
+    /** Runs a script in the ticket's machine, and returns its output. `deadline`: milliseconds. */
+    inside: async (ticket: string, script: string, deadline = 60_000): Promise<string | undefined> =>
+      (await (await provider()).runInGuest?.(vmIdOf(ticket), script, { deadline }))?.stdout,
     /** Files in the ticket's machine. */
     write: (ticket: string, name: string, text: string) => writeFileSync(disk(ticket, name), text),
     read: (ticket: string, name: string): string => readFileSync(disk(ticket, name), 'utf8'),
