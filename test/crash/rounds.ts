@@ -69,7 +69,11 @@ export const openMatrix = (name: string, points: readonly Point[]) => {
       count += 1
       if (found.length > 0) failing.add(at)
       const point = points[at]
-      for (const problem of found) problems.push(`killed ${point?.when} ${point?.name}, ${problem}`)
+      for (const problem of found) {
+        problems.push(`killed ${point?.when} ${point?.name}, ${problem}`)
+        // A run that is interrupted says it, too.
+        process.stdout.write(`crash matrix: ${name}: ${problems.at(-1)}\n`)
+      }
     },
     /** Says what was played, and returns what was wrong: of each kind the first. */
     end: (): string[] => {
