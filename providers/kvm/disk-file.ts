@@ -55,7 +55,8 @@ export type DiskInUse = {
   isAll: boolean
 }
 
-const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
+/** The volume of a file. */
+export const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
 
 const readDisks = async ({ virsh }: Context, id: string): Promise<DiskInUse & { next: string | null }> => {
   const { stdout } = await virsh.ask([
@@ -97,7 +98,7 @@ export const requireKnownDisk = async (context: Context, id: string, doing: stri
   if (isUnknown)
     throw fail(
       'refused',
-      `${doing}: the machine writes into ${active}, which libvirt does not know since it ended within a checkpoint`,
+      `${doing}: libvirt ended within a checkpoint, and does not know ${active}, the layer that the machine writes into`,
       'Restart the machine, which keeps its disk: agent-swarm restart <TICKET>',
     )
 }

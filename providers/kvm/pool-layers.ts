@@ -3,7 +3,7 @@ import { VM_ID } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { Context } from './context.ts'
 import { machineOf } from './definition.ts'
-import { settleDisk } from './disk-file.ts'
+import { nameOf, settleDisk } from './disk-file.ts'
 import { listVolumes, refreshPool, withFile } from './host.ts'
 import {
   chainOf,
@@ -66,8 +66,6 @@ export const readPool = async (context: Context): Promise<Pool> => {
   const disks = volumes.filter(volume => VM_ID.test(machineOf(volume) ?? ''))
   return { volumes, backing: await readBacking(context, disks) }
 }
-
-const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
 
 const deleteVolumes = ({ virsh, settings }: Context, volumes: readonly string[]) =>
   virsh.ask(volumes.map(volume => ['vol-delete', '--pool', settings.kvmPool, volume]))

@@ -150,7 +150,7 @@ const bringUp = async (source: Target, attempt: Attempt): Promise<Ready> => {
       if (caller.signal.aborted) throw error
     })
   const clock = provider.memoryForks === true ? await (await import('../after-restore.ts')).setRight(attempt) : []
-  // Somebody may be in those of its source who must not be in these: without them it is not handed out.
+  // Its source may have keys of people who were removed since: a fork without the keys of now is not handed out.
   await putPeopleKeys(context, provider, row.vmId, caller.signal)
   const { branch, notes } = await separate(source, attempt, ssh)
   return { attempt, ssh, branch, notes: [...clock.map(text => `${row.ticket}: ${text}`), ...notes] }
