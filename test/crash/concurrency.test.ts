@@ -19,9 +19,10 @@ const ACTIONS = 100
 const TRIES = 240
 
 test('the checker refuses what cannot have happened one after the other', () => {
-  const operation = (id: number, kind: string, result: string, from: number, to: number) =>
+  const operation = (id: number, kind: string, result: string, from: number, to: number, summary?: string) =>
     ({
-      ...{ id, kind, result, outcome: null, by: { via: 'cli', who: null } },
+      ...{ id, kind, result, by: { via: 'cli', who: null } },
+      outcome: summary === undefined ? null : { result: 'done', summary, environment: null },
       ...{ startedAt: new Date(from).toISOString(), endedAt: new Date(to).toISOString() },
     }) as OperationRow
   const create = operation(1, 'create', 'done', 0, 2)
@@ -29,6 +30,8 @@ test('the checker refuses what cannot have happened one after the other', () => 
   expect(illegalities([create, operation(2, 'stop', 'done', 1, 3)], 'stopped')).toHaveLength(1)
   expect(illegalities([create, operation(2, 'create', 'done', 2, 3)], 'running')).toHaveLength(1)
   expect(illegalities([create, operation(2, 'delete', 'done', 2, 3)], 'running')).toHaveLength(1)
+  const project = 'DROP-1 already has a machine: as-drop-1 on synthetic. acme/shop is in ~/shop'
+  expect(illegalities([create, operation(2, 'create', 'done', 2, 3, project)], 'running')).toEqual([])
 })
 
 test('their journal is a legal serial history, and the machine is as the last one asked', async () => {

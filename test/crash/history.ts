@@ -33,9 +33,14 @@ const UNKNOWN: Rule = { from: states, to: () => null }
 const isOvertaken = ({ outcome }: OperationRow): boolean =>
   outcome?.result === 'skipped' && outcome.reason.includes('by hand after that')
 
+/** A command by hand made a machine without a project, and a ticket's move brings the project into it. */
+const isProjectBrought = ({ kind, outcome }: OperationRow): boolean =>
+  kind === 'create' && outcome?.result === 'done' && /already has a machine: .* is in ~/.test(outcome.summary)
+
 const ruleOf = (operation: OperationRow): Rule => {
   const { kind, result, outcome } = operation
   if (isOvertaken(operation)) return { from: states, to: same }
+  if (isProjectBrought(operation)) return { from: exists, to: to('running') }
   if (outcome?.result === 'failed' && outcome.failure.kind === 'no-such-environment') return NO_MACHINE
   if (outcome?.result === 'failed' && ['already-exists', 'no-such-checkpoint'].includes(outcome.failure.kind))
     return { from: exists, to: same }
