@@ -29,9 +29,16 @@ const ownFolder = (name: Name): string => {
   return folder
 }
 
-/** The path of the program; a sentence when it cannot be had here. */
-export const realAgent = async (name: Name): Promise<{ path: string } | string> => {
-  if (process.platform !== 'linux' || process.arch !== 'x64') return 'the agents are tried on Linux on x86-64'
+/** The path of the program; null, and a line that says why, when it cannot be had here. */
+export const realAgent = async (name: Name): Promise<{ path: string } | null> => {
+  const found = await find(name)
+  if (typeof found !== 'string') return found
+  process.stderr.write(`Left out: the real ${name}. ${found}\n`)
+  return null
+}
+
+const find = async (name: Name): Promise<{ path: string } | string> => {
+  if (process.platform !== 'linux' || process.arch !== 'x64') return 'It is tried on Linux on x86-64.'
   try {
     const folder = ownFolder(name)
     const path = join(folder, programs[name].path)
@@ -40,8 +47,8 @@ export const realAgent = async (name: Name): Promise<{ path: string } | string> 
     // Without a network it says so at once.
     const argv = ['install', '--no-audit', '--no-fund', '--fetch-retries=1', programs[name].package]
     await promisify(execFile)('npm', argv, { cwd: folder, timeout: 600_000 })
-    return existsSync(path) ? { path } : 'the package has another program than expected'
+    return existsSync(path) ? { path } : 'Its package has another program than expected.'
   } catch (error) {
-    return `${name} cannot be installed: ${error instanceof Error ? error.message.slice(0, 300) : error}`
+    return `It cannot be installed: ${error instanceof Error ? error.message.slice(0, 300) : error}`
   }
 }

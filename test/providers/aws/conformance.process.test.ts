@@ -11,6 +11,7 @@ const MACHINES = { 'stand-in': 3, real: 1 }
 
 for (const kind of ['stand-in', 'real'] as const) {
   const missing = kind === 'real' ? (isLong ? noAws() : 'it takes minutes') : null
+  if (missing !== null && isLong) process.stderr.write(`Left out: the real aws. ${missing}\n`)
   describe.skipIf(missing !== null)(`with the ${kind} aws${missing === null ? '' : ` (left out: ${missing})`}`, () => {
     const ec2 = openEc2({ looks: kind === 'real' ? { change: 1, shown: 1 } : { change: 2, shown: 1 } })
     afterAll(ec2.close)

@@ -13,6 +13,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { isLong } from '../samples.ts'
 import { until } from '../wait.ts'
 import { writeModules } from './stubs.ts'
 
@@ -28,6 +29,7 @@ export const noPwsh: string | null =
   pwsh === null
     ? 'PowerShell 7 is not installed: dotnet tool install --tool-path DIR PowerShell --version 7.6.9, and AGENT_SWARM_TEST_PWSH=DIR/pwsh'
     : null
+if (noPwsh !== null && isLong) process.stderr.write(`Left out: Hyper-V. ${noPwsh}\n`)
 
 /** What a process of PowerShell gets besides PATH. */
 const pwshEnvironment = (folder: string) => ({
