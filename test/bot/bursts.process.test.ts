@@ -101,13 +101,17 @@ const work = async (isOver: () => boolean): Promise<void> => {
 const burst = async (): Promise<void> => {
   const [first = { event: 'push', payload: {} }] = recorded.filter(({ event }) => event === 'push')
   const push = tempting(first, github.repo, github.app.installation)
+  // The repository that GitHub knows by this name: of another one, the bot would ask for its name at each delivery.
+  const { id } = await github.api('dev', 'GET', `/repos/${github.repo}`)
   let sent = 0
   const send = async (): Promise<void> => {
     while (sent < DELIVERIES) {
       const ticket = TICKETS[sent % TICKETS.length] ?? ''
       sent += 1
       const after = createHash('sha1').update(randomUUID()).digest('hex')
-      const payload = { ...push.payload, ref: `refs/heads/${ticket.toLowerCase()}-x`, after, deleted: false }
+      const repository = { ...(push.payload as { repository: object }).repository, id }
+      const ref = `refs/heads/${ticket.toLowerCase()}-x`
+      const payload = { ...push.payload, repository, ref, after, deleted: false }
       expect(await github.deliverBroken('push', payload, randomUUID())).toBe(202)
     }
   }
@@ -137,6 +141,7 @@ test(
     await working.catch(() => {})
     const { verdict } = (await store.inbox.list([], 1))[0] ?? {}
     expect(verdict).toBe('actions')
+    expect(github.requests.length).toBeLessThan(50)
     const [, second = 0, , last = 0] = used
     expect(last / second, used.map(bytes => `${(bytes / 1024 / 1024).toFixed(1)} MiB`).join(', ')).toBeLessThan(1.1)
   },
