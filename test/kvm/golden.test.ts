@@ -126,6 +126,67 @@ test.skipIf(!isLong)(
   },
 )
 
+/** A row each 20 ms, over one connection. */
+const WRITER = `set -eu
+sudo -u postgres psql -qX <<'SQL'
+create table row (n bigserial primary key, text text);
+create extension amcheck;
+SQL
+sudo systemd-run --quiet --unit writer --uid postgres sh -c '
+  while sleep 0.02; do echo "insert into row (text) values (repeat(md5(random()::text), 20));"; done | psql -qX'`
+const ROWS = `sudo -u postgres psql -XAt -F ' ' <<'SQL'
+select bt_index_check('row_pkey', true);
+select 'rows', count(*), max(n), sum(length(text)), pg_postmaster_start_time() from row;
+SQL`
+/** Rows of one server process: none is missing, and each is whole. */
+const rowsOf = async (ticket: string) => {
+  const [, count = '', last = '', bytes = '', ...started] =
+    (await inside(ticket, ROWS))
+      .split('\n')
+      .find(line => line.startsWith('rows'))
+      ?.split(' ') ?? []
+  expect({ ticket, last, bytes }).toEqual({ ticket, last: count, bytes: String(Number(count) * 640) })
+  return { count: Number(count), server: started.join(' ') }
+}
+const IDENTITY = `head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \\n'; echo; hostname; cat /etc/machine-id
+cat /sys/class/net/e*/address; hostname -I; cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub`
+
+test.skipIf(!isLong)(
+  'three attempts of a running machine, five times: PostgreSQL and its writer go on in each, from one moment',
+  { timeout: 60 * 60_000 },
+  async () => {
+    const [ticket = '', ...others] = TICKETS
+    // 15 forks, and none of the others' machines beside them.
+    for (const other of others) await succeed(swarm('delete', other, '--force'))
+    await inside(ticket, WRITER)
+    await until('the writer', async () => (await rowsOf(ticket)).count > 10, { within: 300_000, every: 1_000 })
+    const identities = [(await inside(ticket, IDENTITY)).split('\n')]
+    for (let round = 1; round <= 5; round += 1) {
+      const before = await rowsOf(ticket)
+      await succeed(swarm('fork', ticket, '--count', '3'))
+      const after = await rowsOf(ticket)
+      const attempts = (await list()).map(row => row.ticket).filter(key => key.startsWith(`${ticket}~`))
+      expect(attempts).toHaveLength(3)
+      for (const attempt of attempts) {
+        const rows = await rowsOf(attempt)
+        // The same process as in the source goes on.
+        expect(rows.server).toBe(before.server)
+        expect(rows.count).toBeGreaterThanOrEqual(before.count)
+        await until(`the writer of ${attempt}`, async () => (await rowsOf(attempt)).count > rows.count, {
+          within: 300_000,
+          every: 1_000,
+        })
+        identities.push((await inside(attempt, IDENTITY)).split('\n'))
+      }
+      for (const attempt of attempts) await succeed(swarm('delete', attempt, '--force'))
+      expect(after.server).toBe(before.server)
+      expect(after.count).toBeGreaterThan(before.count)
+    }
+    for (const what of [0, 1, 2, 3, 4, 5])
+      expect([what, new Set(identities.map(values => values[what])).size]).toEqual([what, 16])
+  },
+)
+
 test.skipIf(!isLong)('the emulator of Pub/Sub is off until it is started, and answers then', async () => {
   const [ticket = ''] = TICKETS
   if (without.includes('pubsub')) return
