@@ -14,7 +14,7 @@ export const BASE = 'agent-swarm-base'
 /** How many seconds and gigabytes the tests take depends on these. */
 const SIZE = { AGENT_SWARM_MEMORY_MIB: '1024', AGENT_SWARM_DISK_GIB: '8' }
 
-type Ran = { stdout: string; stderr: string; code: number }
+export type Ran = { stdout: string; stderr: string; code: number }
 export const program = (
   file: string,
   words: readonly string[],

@@ -2,43 +2,14 @@
  * Ready machines on real libvirt: forked from a template, held in memory or on disk, and handed out by a create. Each is a machine of
  * its own before it has a ticket, and stays the same machine when it gets one.
  */
-import { rmSync, writeFileSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { readConfig } from '../../src/config/config.ts'
-import type { PoolMachine } from '../../src/registry/registry.ts'
-import { openRunnerContext } from '../../src/runner/context.ts'
-import { openTestFiller } from '../support/pools.ts'
 import { isLong } from '../support/samples.ts'
-import {
-  BASE,
-  ensureBase,
-  everything,
-  home,
-  inside,
-  listed,
-  program,
-  succeed,
-  swarm,
-  swarmEnvironment,
-  virsh,
-} from './cli.ts'
+import { BASE, ensureBase, everything, home, inside, listed, program, succeed, swarm, virsh } from './cli.ts'
+import { fill, setPools } from './ready.ts'
 
 const CLAIMS = 20
-const config = join(home, 'config.yaml')
-
-/** Rounds of the runner's filler with these pools, until there is nothing to do. */
-const fill = async (...pools: string[]): Promise<PoolMachine[]> => {
-  writeFileSync(config, pools.length === 0 ? '' : `pool:\n${pools.map(pool => `  - ${pool}\n`).join('')}`)
-  const context = openRunnerContext(await readConfig({}, swarmEnvironment))
-  try {
-    await openTestFiller(context).fill()
-    expect(context.registry.poolLook(context.config.baseImage)?.problem ?? null).toBeNull()
-    return context.registry.poolMachines()
-  } finally {
-    context.close()
-  }
-}
 
 const IDENTITY = `echo "$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \\n') $(hostname) $(cat /etc/machine-id) $(cat /sys/class/net/e*/address) $(hostname -I | tr -d ' ') $(cut -d ' ' -f 2 /etc/ssh/ssh_host_ed25519_key.pub) $(date +%s)"`
 
@@ -51,8 +22,9 @@ beforeAll(async () => {
 afterAll(async () => {
   if (!isLong) return
   for (let n = 1; n <= CLAIMS; n += 1) await swarm('delete', `READY-${n}`, '--force')
+  setPools()
   await fill()
-  rmSync(config)
+  rmSync(join(home, 'config.yaml'))
 })
 
 // Each way boots a template.
@@ -60,11 +32,10 @@ test.skipIf(!isLong).for(['memory', 'disk'] as const)(
   'creates take machines that are held in %s, each another one',
   async hold => {
     const seen: string[][] = []
+    setPools(`{image: ${BASE}, ready: 1, most: 3, hold: ${hold}}`)
     for (let n = 1; n <= CLAIMS; n += 1) {
       const ticket = `READY-${n}`
-      const ready = (await fill(`{image: ${BASE}, ready: 1, most: 3, hold: ${hold}}`)).filter(
-        ({ state }) => state === 'ready',
-      )
+      const ready = (await fill()).filter(({ state }) => state === 'ready')
       expect(ready).toHaveLength(1)
       const [machine] = ready
       expect(await virsh('domstate', machine?.vmId ?? '')).toBe(hold === 'memory' ? 'paused' : 'shut off')
@@ -92,6 +63,7 @@ test.skipIf(!isLong).for(['memory', 'disk'] as const)(
 )
 
 test.skipIf(!isLong)('a pool that the settings have no more leaves nothing', async () => {
+  setPools()
   expect(await fill()).toEqual([])
   expect(await everything()).toEqual(before)
   expect((await program('virsh', ['-q', 'net-dhcp-leases', 'agent-swarm'])).code).toBe(0)
