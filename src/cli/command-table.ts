@@ -575,7 +575,7 @@ const setUpCommands = {
       from: {
         ...valued(
           'FILE|URL|oci:IMAGE|debian-packages|ami-…',
-          "A cloud image on disk or at an https address; debian-packages to build from this host's package mirror; with tart, oci:IMAGE takes a base image from a registry; with aws, an image of AWS. Default with kvm and tart: the cloud image of Ubuntu 24.04.",
+          'A cloud image on disk or at an https address; debian-packages to build Debian 12 from deb.debian.org; with tart, oci:IMAGE takes a base image from a registry; with aws, an image of AWS. Default with kvm and tart: the cloud image of Ubuntu 24.04.',
         ),
         kind: 'source',
       },

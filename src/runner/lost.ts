@@ -8,7 +8,7 @@ import type { Target } from './operation.ts'
 import { isNothingUnsaved } from './rescue/unsaved-work.ts'
 import { hostKeyOfDisk, loginKey } from './ssh/keys.ts'
 
-/** Whether a search found nothing unsaved when the machine stopped. */
+/** Whether a search found nothing unsaved when the machine stopped: a delete needs no look. Its checkpoints are there all the same. */
 export const wasChecked = ({ unsavedWork }: EnvironmentRow): boolean =>
   unsavedWork !== null && isNothingUnsaved(unsavedWork)
 
@@ -20,11 +20,9 @@ const keptDisk = ({ ticket, vmId }: EnvironmentRow, reason: string, cause?: unkn
     cause,
   )
 
-/**
- * Whether the machine, which is gone, left a disk that nobody looked at. Fails where the provider cannot make a machine of it.
- */
+/** Whether the machine, which is gone, left a disk. Fails where the provider cannot make a machine of it. */
 export const requireRecoverable = async ({ provider, row }: Pick<Target, 'provider' | 'row'>): Promise<boolean> => {
-  if (wasChecked(row) || (await provider.hasLeftDisk?.(row.vmId)) !== true) return false
+  if ((await provider.hasLeftDisk?.(row.vmId)) !== true) return false
   if (provider.recoverVm === undefined) throw keptDisk(row, '')
   return true
 }
@@ -40,10 +38,7 @@ export const makeAgain = async (
   await provider.recoverVm?.(vmId, ticket, { vmId, ...config.size, publicKey, hostKey })
 }
 
-/**
- * Makes a machine again, stopped, from the disk that it left. False when it left none that may hold work. Fails where the provider
- * cannot, and keeps the disk.
- */
+/** Makes the machine again, stopped, from the disk that it left. False when it left none. Fails where the provider cannot. */
 export const recoverLost = async (target: Target): Promise<boolean> => {
   const { context, caller, provider, row } = target
   if (!(await requireRecoverable(target))) return false

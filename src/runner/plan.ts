@@ -151,7 +151,7 @@ const planCreate: Planner<'create'> = async (context, { ticket, project, noProje
 const planDelete: Planner<'delete'> = async (context, { ticket, force }) => {
   if (context.registry.environment(ticket) === null) return { skipped: `${ticket} has no machine` }
   const { row, provider, state } = await observed(context, ticket)
-  const isRecovered = state === 'gone' && !force && (await requireRecoverable({ provider, row }))
+  const isRecovered = state === 'gone' && !force && !wasChecked(row) && (await requireRecoverable({ provider, row }))
   const isStarted = isRecovered || (state === 'stopped' && !force && !wasChecked(row))
   if (isStarted) await requireRoom(context, provider, { kind: 'delete', ticket, vmId: row.vmId })
   const count = context.registry.checkpoints(ticket).length

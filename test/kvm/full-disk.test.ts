@@ -60,9 +60,9 @@ beforeAll(async () => {
   await ensureBase()
   // The pool as it is, in memory: a disk whose size can be changed.
   const copy = mkdtempSync(join(tmpdir(), 'agent-swarm-full-'))
-  cpSync(POOL, copy, { recursive: true })
+  cpSync(POOL, join(copy, 'pool'), { recursive: true })
   await succeed(program('mount', ['-t', 'tmpfs', '-o', `size=${ROOM},mode=711`, 'tmpfs', POOL]))
-  await succeed(program('cp', ['-a', `${copy}/.`, POOL]))
+  await succeed(program('cp', ['-a', `${copy}/pool/.`, POOL]))
   rmSync(copy, { recursive: true })
   await succeed(program('virsh', ['-q', 'pool-refresh', 'agent-swarm']))
   before = await everything()

@@ -63,7 +63,7 @@ const existingEnvironment = async (operation: Operation, ticket: Ticket): Promis
     return null
   }
   if ((await observe(target.provider, row)) !== 'gone') return row
-  // Its disk may hold somebody's work: the machine is made again from it.
+  // Its disk holds somebody's work and checkpoints: the machine is made again from it.
   if (await recoverLost(target)) return requireEnvironment(operation.context, ticket)
   await converge(target, 'absent')
   return null

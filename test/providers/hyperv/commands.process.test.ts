@@ -15,7 +15,7 @@ const HEAD = `<!-- Generated: AGENT_SWARM_TEST_RECORD=1 npx vitest run test/prov
 What each step runs, as the tests recorded it with PowerShell 7 and stubs of Hyper-V's cmdlets: the cmdlets in their order, with their
 parameters. \`HOME\` is AGENT_SWARM_HOME. Waiting (\`Get-VM -Id\`) is left out. The rules of isolation stand as one line; [hyperv.md](hyperv.md#isolation) says which there are. Each process is
 \`powershell.exe -NoLogo -NoProfile -NonInteractive -ExecutionPolicy Bypass -EncodedCommand SCRIPT\`; the scripts are in
-\`providers/hyperv/scripts/\`, and \`agent-swarm -v\` and transcripts say which one ran.
+\`providers/hyperv/scripts/\`, and \`-v\` and transcripts say which one ran.
 `
 
 describe.skipIf(noPwsh !== null)(`commands on Hyper-V${noPwsh === null ? '' : ` (left out: ${noPwsh})`}`, () => {

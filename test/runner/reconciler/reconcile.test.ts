@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { fail } from '../../../src/errors.ts'
 import { ifUnlocked } from '../../../src/registry/lock.ts'
+import { planAction } from '../../../src/runner/plan.ts'
 import { reconcile } from '../../../src/runner/reconciler/reconcile.ts'
 import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
 
@@ -75,6 +76,23 @@ test('a create makes a lost machine again from its disk, with the work in it', a
     environment: { vmId, status: 'running' },
   })
   expect(it.read('DROP-1', 'work')).toBe('of a day')
+})
+
+test('a create makes a lost machine again that was stopped with nothing unsaved: its checkpoints are there', async () => {
+  const vmId = it.vmIdOf('DROP-1')
+  await it.do(actions.checkpoint('DROP-1', 'kept'))
+  it.write('DROP-1', '.env', 'ignored by git')
+  await it.do(actions.stop('DROP-1'))
+  it.forgetMachine('DROP-1')
+  await run()
+  const create = actions.create('DROP-1')
+  expect(await planAction(it.context, create)).toMatchObject({
+    would: [expect.stringContaining(vmId), `start ${vmId}`, expect.any(String)],
+  })
+  expect(await it.do(create)).toMatchObject({
+    environment: { vmId, status: 'running', checkpoints: [{ name: 'kept' }] },
+  })
+  expect(it.read('DROP-1', '.env')).toBe('ignored by git')
 })
 
 test('a machine whose row is gone is adopted with the ticket of its mark', async () => {
