@@ -232,10 +232,11 @@ export type Provider = {
   leftovers?(): Promise<Leftover[]>
   /**
    * Makes a machine again, stopped, from the disk that it left, with the same vmId and a mark of this home. The guest keeps its
-   * host key and its login key where enough of it is left, and else takes those of `options`. Idempotent. Fails with `no-such-vm`
-   * when no disk is left.
+   * host key and its login key where enough of it is left, and else takes those of `options`. Returns what is gone of it, as a
+   * sentence without a full stop; null when the disk is whole, or the machine exists. Idempotent. Fails with `no-such-vm` when no
+   * disk is left.
    */
-  recoverVm?(id: string, ticket: EnvironmentKey | null, options: CreateOptions): Promise<void>
+  recoverVm?(id: string, ticket: EnvironmentKey | null, options: CreateOptions): Promise<string | null>
   /** All our machines, by vmId, with a constant number of commands. */
   usage?(): Promise<Map<string, VmUsage>>
   /** What our machines cost while they run, by vmId, with a constant number of commands. Absent: they cost nothing of their own. */

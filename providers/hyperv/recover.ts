@@ -66,11 +66,14 @@ export const recoverMachine = async (
   id: string,
   ticket: Ticket | null,
   { cpus, memoryMiB, diskGiB, publicKey, hostKey }: CreateOptions,
-): Promise<void> => {
+): Promise<string | null> => {
   const { home, settings } = context
   aboutMachine(context, id)
   const host = await surveyHost(context)
-  if (host.machines.some(({ name }) => name === id)) return void (await look(context, id))
+  if (host.machines.some(({ name }) => name === id)) {
+    await look(context, id)
+    return null
+  }
   const doing = `making ${id} again from its disk`
   const disk = await lastDisk(context, id, doing)
   const former = readOwner(home, id)
@@ -91,4 +94,5 @@ export const recoverMachine = async (
       : null
   const size = { cpus, memoryMiB, diskGiB }
   await defineMachine(context, { vmId: id, ticket, place, network, image, base: null, disk, seed, size })
+  return 'Its checkpoints are gone'
 }

@@ -12,12 +12,10 @@ import { ensurePool, poolCommands } from './host.ts'
 import type { Isolator } from './isolation.ts'
 import { deleteMachine, lookAndConnect } from './machines.ts'
 import { forkMemory } from './memory-forks.ts'
-import { removePipe } from './memory-image.ts'
 import { parseNames, parsePool } from './parse.ts'
 import { forksMemory } from './settings.ts'
 
 const removeForks = async (context: Context, targets: readonly ForkTarget[]): Promise<void> => {
-  for (const { vmId } of targets) removePipe(context, vmId)
   const failures: unknown[] = []
   for (const { vmId } of targets) await deleteMachine(context, vmId).catch(error => failures.push(error))
   if (failures.length > 0) throw failures[0]

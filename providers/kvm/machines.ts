@@ -48,6 +48,7 @@ import {
   withCheckpointLock,
 } from './live.ts'
 import { parseMarks, readMark, writeMark } from './marks.ts'
+import { removePipe } from './memory-image.ts'
 import { ensureNetwork, releaseAddress } from './network.ts'
 import {
   DISK_FULL,
@@ -299,6 +300,8 @@ export const stopMachine = async (context: Context, id: string): Promise<void> =
 export const deleteMachine = async (context: Context, id: string): Promise<void> => {
   const { virsh, settings } = context
   const machine = await lookIfExists(context, id)
+  // A fork that was killed while it began: libvirt may wait for somebody who writes into it.
+  removePipe(context, id)
   const kept = await neededByForks(context, id)
   const flags = ['--managed-save', '--snapshots-metadata', '--checkpoints-metadata', '--nvram']
   let volumes = Object.values(volumesOf(id)).filter(volume => !kept.has(volume))
@@ -324,7 +327,8 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
   forgetHeld(context, id)
   await forgetLive(context, id)
   removeCheckpointLock(context, id)
-  await removeOrphans(context, everything)
+  // The last fork may have been deleted while this was.
+  await removeOrphans(context, [...everything, ...kept])
 }
 
 /** The names of all domains and volumes. A list that cannot be read is not an empty list. */

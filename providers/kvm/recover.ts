@@ -10,23 +10,40 @@ import { findDomainType } from './domain-type.ts'
 import { ensurePool, freshMac, listVolumes } from './host.ts'
 import { downloadPart, keepCheckpoints } from './in-disk.ts'
 import { openIsolator } from './isolation.ts'
-import { chainOf, keptVolume, layerOf, layersIn, layerVolume, memoryVolume } from './layers.ts'
+import {
+  chainOf,
+  keptVolume,
+  layerOf,
+  layersIn,
+  layerVolume,
+  memoryVolume,
+  neededByOthers,
+  type Pool,
+} from './layers.ts'
 import { ensureNetwork, releaseAddress } from './network.ts'
 import { parseNames, parseVersions, parseVolumes } from './parse.ts'
-import { readBacking, unneededOfDeleted } from './pool-layers.ts'
+import { makeOverlay, readBacking, readPool, unneededOfDeleted } from './pool-layers.ts'
 import { HEADER_BYTES, snapshotTable } from './qcow2.ts'
 import { isSession } from './settings.ts'
 import { type Command, inBatches } from './virsh.ts'
 
 /**
- * Somebody may have undefined the machine and kept its volumes. Layers of a deleted machine that forks stand on are none of its. libvirt's
- * list of volumes is as old as its last refresh.
+ * The newest layer that is left, and whether a checkpoint or another machine stands on it. Null: none is the machine's own, since
+ * forks stand on layers of a deleted machine.
  */
-export const hasLeftDisk = async (context: Context, id: string): Promise<boolean> => {
-  await context.virsh.ask([['pool-refresh', context.settings.kvmPool]])
-  const volumes = await listVolumes(context)
-  return layersIn(volumes, id).disks.length > 0 && !volumes.includes(keptVolume(id))
+const newestLayer = (pool: Pool, id: string): { layer: number; isFrozen: boolean } | null => {
+  const { disks, checkpoints } = layersIn(pool.volumes, id)
+  const needed = neededByOthers(pool, id)
+  const isNeeded = (layer: number) => needed.includes(layerVolume(id, layer))
+  const isMarked = (layer: number) => checkpoints.some(checkpoint => checkpoint.layer === layer)
+  const layer = disks.at(-1)
+  const isOwn = !pool.volumes.includes(keptVolume(id)) && disks.some(each => isMarked(each) || !isNeeded(each))
+  return layer === undefined || !isOwn ? null : { layer, isFrozen: isMarked(layer) || isNeeded(layer) }
 }
+
+/** Somebody may have undefined the machine and kept its volumes. */
+export const hasLeftDisk = async (context: Context, id: string): Promise<boolean> =>
+  newestLayer(await readPool(context), id) !== null
 
 const infoOf = ({ settings }: Context, volume: string): Command => [
   ...['vol-info', '--pool', settings.kvmPool, volume, '--bytes'],
@@ -72,13 +89,8 @@ const macInSeed = async (context: Context, id: string, volumes: readonly string[
 }
 
 /** Fails when something that the disk is on top of is gone. */
-const requireBacking = async (
-  context: Context,
-  id: string,
-  disk: string,
-  volumes: readonly string[],
-): Promise<void> => {
-  const missing = chainOf(disk, await readBacking(context, volumes)).find(volume => !volumes.includes(volume))
+const requireBacking = (context: Context, id: string, disk: string, { volumes, backing }: Pool): void => {
+  const missing = chainOf(disk, backing).find(volume => !volumes.includes(volume))
   if (missing !== undefined)
     throw fail(
       'no-such-image',
@@ -94,27 +106,30 @@ const hasSnapshots = async (context: Context, disk: string): Promise<boolean> =>
 /**
  * With the seed that it left, the guest is what it was: its MAC, its host key and its login key stay, and those of `options` are
  * not used. Without one, cloud-init takes it for a new machine at its next boot, and installs the keys of `options`. The disk is
- * never removed, whatever fails.
+ * never removed, whatever fails; a layer that a checkpoint or a fork stands on is never written.
  */
 export const recoverMachine = async (
   context: Context,
   id: string,
   ticket: Ticket | null,
   { cpus, memoryMiB, publicKey, hostKey }: CreateOptions,
-): Promise<void> => {
+): Promise<string | null> => {
   const { virsh, settings } = context
-  if ((await lookIfExists(context, id)) !== undefined) return
+  if ((await lookIfExists(context, id)) !== undefined) return null
   const doing = `making ${id} again from its disk`
-  const pool = await ensurePool(context)
-  const volumes = await listVolumes(context)
+  const { folder } = await ensurePool(context)
+  const pool = await readPool(context)
+  const { volumes } = pool
   const { seed: seedVolume, console, nvram } = volumesOf(id)
-  const { disks, memories } = layersIn(volumes, id)
-  const active = disks.at(-1)
-  if (active === undefined || volumes.includes(keptVolume(id)))
-    throw fail('no-such-vm', `${doing}: no disk of it is left`)
-  const disk = layerVolume(id, active)
-  await requireBacking(context, id, disk, volumes)
-  const isExternal = active > 0 || !(await hasSnapshots(context, disk))
+  const { memories, next } = layersIn(volumes, id)
+  const newest = newestLayer(pool, id)
+  if (newest === null) throw fail('no-such-vm', `${doing}: no disk of it is left`)
+  const { layer, isFrozen } = newest
+  const left = layerVolume(id, layer)
+  requireBacking(context, id, left, pool)
+  const isExternal = isFrozen || layer > 0 || !(await hasSnapshots(context, left))
+  const disk = isFrozen ? layerVolume(id, next) : left
+  if (isFrozen) await makeOverlay(context, { volume: disk, on: left, folder, doing })
   const oldMac = await macInSeed(context, id, volumes)
   const mac = oldMac ?? freshMac()
   const instanceId = `${id}-${randomBytes(4).toString('hex')}`
@@ -131,9 +146,10 @@ export const recoverMachine = async (
   await defineMachine(
     { ...context, settings: { ...settings, kvmFirmware } },
     {
-      ...{ vmId: id, ticket, mac, domainType, cpus, memoryMiB, seed, folder: pool.folder, isolator, disk },
+      ...{ vmId: id, ticket, mac, domainType, cpus, memoryMiB, seed, folder, isolator, disk },
       ...(isExternal ? { checkpoints: 'external' as const } : {}),
     },
   )
   if (!isExternal) await keepCheckpoints(context, id)
+  return isFrozen ? `The file of its newest layer is gone: its disk is that of before, ${left}` : null
 }

@@ -200,11 +200,12 @@ const listLeftovers = async (context: Context): Promise<Leftover[]> => {
   )
 }
 
-const recover = async (context: Context, vmId: string, ticket: Ticket | null): Promise<void> => {
-  if ((await readMark(context.marks, vmId)) !== null) return
+const recover = async (context: Context, vmId: string, ticket: Ticket | null): Promise<null> => {
+  if ((await readMark(context.marks, vmId)) !== null) return null
   if (!existsSync(folderOf(context, vmId, 'disk')))
     throw fail('no-such-vm', `making ${vmId} again from its disk: no disk of it is left`)
   await create(context, vmId, ticket)
+  return null
 }
 
 const ANY_EXIT_CODE = Array.from({ length: 255 }, (_, code) => code + 1)

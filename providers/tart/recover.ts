@@ -70,10 +70,10 @@ export const recoverMachine = async (
   id: string,
   ticket: Ticket | null,
   { publicKey, hostKey }: CreateOptions,
-): Promise<void> => {
+): Promise<string | null> => {
   const doing = `making ${id} again from its newest checkpoint`
   const { machine, checkpoints, all } = await look(context, id, doing)
-  if (machine !== null) return
+  if (machine !== null) return null
   const newest = checkpoints.at(-1)
   if (newest === undefined) throw fail('no-such-vm', `${doing}: no checkpoint of it is left`)
   if (!existsSync(seedFile(context, id)))
@@ -87,4 +87,5 @@ export const recoverMachine = async (
   const mark: MachineMark = { kind: 'machine', vmId: id, ticket, home: context.homeId }
   await cloneVm(context, newest.name, unfinished, doing)
   await renameVm(context, unfinished, vmName(mark))
+  return `What it had since its newest checkpoint, ${newest.mark.name}, is gone`
 }

@@ -27,29 +27,33 @@ export const requireRecoverable = async ({ provider, row }: Pick<Target, 'provid
   return true
 }
 
-/** Makes a machine again, stopped, from the disk that it left. The caller holds the lock of its ticket. */
+/** Makes a machine again, stopped, from the disk that it left. Returns what is gone of it. The caller holds the lock of its ticket. */
 export const makeAgain = async (
   { config, home, run }: RunnerContext,
   provider: Provider,
   vmId: string,
   ticket: Ticket,
-): Promise<void> => {
+): Promise<string | null> => {
   const [publicKey, hostKey] = await Promise.all([loginKey(run, home), hostKeyOfDisk(run, home, vmId)])
-  await provider.recoverVm?.(vmId, ticket, { vmId, ...config.size, publicKey, hostKey })
+  return (await provider.recoverVm?.(vmId, ticket, { vmId, ...config.size, publicKey, hostKey })) ?? null
 }
 
-/** Makes the machine again, stopped, from the disk that it left. False when it left none. Fails where the provider cannot. */
-export const recoverLost = async (target: Target): Promise<boolean> => {
+/**
+ * Makes the machine again, stopped, from the disk that it left. Returns what is gone of it, a sentence with a full stop and a space
+ * before it, or nothing; null when it left no disk. Fails where the provider cannot.
+ */
+export const recoverLost = async (target: Target): Promise<string | null> => {
   const { context, caller, provider, row } = target
-  if (!(await requireRecoverable(target))) return false
+  if (!(await requireRecoverable(target))) return null
   caller.onPhase('making the machine again from its disk')
   const { ticket, vmId } = row
+  let gone: string | null
   try {
-    await makeAgain(context, provider, vmId, ticket)
+    gone = await makeAgain(context, provider, vmId, ticket)
   } catch (error) {
     throw keptDisk(row, `. Making the machine again from it: ${failureOf(error, 'recovering it').message}`, error)
   }
   context.registry.setUnsavedWork(ticket, null)
   context.registry.setStatus(ticket, 'stopped')
-  return true
+  return gone === null ? '' : `. ${gone}`
 }

@@ -47,8 +47,8 @@ const recoverEnvironment = async (operation: Operation, interrupted: OperationRo
   await syncCheckpoints(target)
   // Until it ended, the mark may have been the former one, or that of the checkpoint.
   if (kind === 'move' || kind === 'restore') await markMachine(target)
-  // Its clock is that of the checkpoint.
-  if (kind === 'restore' && observed === 'running') await setRightAgain(target)
+  // Its clock is that of the checkpoint, or of the saved memory.
+  if ((kind === 'restore' || detail?.wakes === true) && observed === 'running') await setRightAgain(target)
   return null
 }
 
@@ -66,7 +66,7 @@ const recoverPromote = async (
   return { result: 'done', summary, environment: environmentOf(operation.context, ticket), seconds: 0 }
 }
 
-/** A restore that was killed may have left the machine paused, and with the clock of the checkpoint. */
+/** A restore or wake that was killed may have left the machine paused, and with the clock of before. */
 const setRightAgain = async (target: Target): Promise<void> => {
   const { provider, row } = target
   const vm = (await provider.listVms()).find(({ vmId }) => vmId === row.vmId)

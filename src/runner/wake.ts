@@ -7,10 +7,10 @@ import type { Action } from '../schema/action.ts'
 import type { RunnerContext } from './context.ts'
 import { waitAndTell } from './isolation-note.ts'
 import { converge } from './machine.ts'
-import type { Target } from './operation.ts'
+import { earlierTries, type Target } from './operation.ts'
 
 /** A memory that comes back answers within seconds, and under emulation on a busy host within a minute. */
-const MEMORY_DEADLINE_MS = 3 * 60_000
+export const MEMORY_DEADLINE_MS = 3 * 60_000
 
 /** Whether the hypervisor has the memory of the machine, which is off: a start goes on with it. */
 export const isSaved = async (provider: Provider, { vmId }: Pick<EnvironmentRow, 'vmId'>): Promise<boolean> =>
@@ -54,17 +54,23 @@ export const needsWake = (action: Action): boolean => {
   }
 }
 
+/** Waits until a machine answers to whose guest no time has passed since, and sets it right. Returns what `waitAndTell` does, and more. */
+export const waitAndSetRight = async (target: Target, deadline?: number): Promise<string> => {
+  const note = await waitAndTell(target, deadline)
+  const { setRight } = await import('./after-restore.ts')
+  return [note, ...(await setRight(target)).map(text => `. ${text}`)].join('')
+}
+
 /** Starts a machine that is off, and waits until it answers. Returns sentences about it, with a space before each, or nothing. */
 export const startMachine = async (target: Target): Promise<{ wasSaved: boolean; note: string }> => {
-  const { caller, provider, row } = target
-  const wasSaved = await isSaved(provider, row)
+  const { context, caller, provider, row, id } = target
+  // An earlier try may have begun to bring it back.
+  const wasSaved = (await isSaved(provider, row)) || earlierTries(target).some(({ detail }) => detail.wakes === true)
+  if (wasSaved) context.registry.setDetail(id, { wakes: true })
   await converge(target, 'running')
   if (!wasSaved) return { wasSaved, note: await waitAndTell(target) }
   try {
-    const note = await waitAndTell(target, MEMORY_DEADLINE_MS)
-    // To the guest, no time has passed since.
-    const { setRight } = await import('./after-restore.ts')
-    return { wasSaved, note: [note, ...(await setRight(target)).map(text => `. ${text}`)].join('') }
+    return { wasSaved, note: await waitAndSetRight(target, MEMORY_DEADLINE_MS) }
   } catch (error) {
     if (caller.signal.aborted) throw error
     const { kind, message } = failureOf(error, `waiting for ${row.ticket}`)

@@ -20,6 +20,7 @@ const operationDetail = v.object({
     v.optional(v.picklist(['decided', 'restored', 'forked'])),
     'The last completed step of a delete, restore, fork or promote; it is not repeated.',
   ),
+  wakes: described(v.optional(v.boolean()), "The machine's saved memory comes back, and its clock is set then."),
   attempts: described(
     v.optional(v.array(environmentKey)),
     'The attempts that a fork makes, or that go since another one was promoted.',

@@ -3,7 +3,7 @@
  * deletes in any order, merges, forks of deleted machines, and what a crash leaves. Live where the host can.
  */
 import { chmodSync, readdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { Provider } from '../../providers/provider.ts'
 import { isFailure } from '../../src/errors.ts'
@@ -26,6 +26,12 @@ const volumes = async (of = id) => {
 }
 const disk = async (...flags: string[]) =>
   (await virsh('domblklist', id, ...flags)).match(/vda\s+\S*\/(\S+)/)?.[1]?.slice(id.length + 1)
+/** The layer below the one in use. */
+const below = async (): Promise<string> => {
+  const file = `${stage.folder}/${id}.${await disk('--inactive')}`
+  const info = JSON.parse(await succeed(program('qemu-img', ['info', '-U', '--output=json', file])))
+  return basename(info['backing-filename']).slice(id.length + 1)
+}
 const monitor = (execute: string, more = {}) => virsh('qemu-monitor-command', id, JSON.stringify({ execute, ...more }))
 const capability = async () =>
   (await monitor('query-migrate-capabilities')).match(/\{[^{}]*background-snapshot[^{}]*\}/)?.[0]
@@ -239,6 +245,19 @@ test('a machine that libvirt lost is made again from its newest layer, with its 
   await provider.restore(id, 'five')
   expect(await provider.status(id)).toBe('stopped')
   await provider.startVm(id)
+})
+
+test('a machine that was removed with its newest layer goes on above its checkpoint, which stays as it was', async () => {
+  await provider.checkpoint(id, 'six')
+  const frozen = await below()
+  await virsh('destroy', id)
+  await virsh('undefine', id, '--remove-all-storage')
+  expect(await provider.hasLeftDisk?.(id)).toBe(true)
+  expect(await provider.recoverVm?.(id, null, optionsOf(id))).toMatch(/^The file of its newest layer is gone/)
+  expect(await below()).toBe(frozen)
+  await provider.startVm(id)
+  await provider.restore(id, 'six')
+  expect(await provider.listCheckpoints(id)).toContain('six')
 })
 
 test('a machine of an earlier version keeps its checkpoints inside its disk', async () => {

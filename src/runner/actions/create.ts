@@ -52,19 +52,22 @@ const machineFor = (
   return { baseImage, size }
 }
 
+type Existing = { row: EnvironmentRow /** What is gone of it. */; note: string }
 /** The ticket's environment, without what an earlier create or a lost machine left of it; null when there is none. */
-const existingEnvironment = async (operation: Operation, ticket: Ticket): Promise<EnvironmentRow | null> => {
+const existingEnvironment = async (operation: Operation, ticket: Ticket): Promise<Existing | null> => {
   const row = operation.context.registry.environment(ticket)
-  if (row === null || (row.status !== 'failed' && row.status !== 'lost')) return row
+  if (row === null) return null
+  if (row.status !== 'failed' && row.status !== 'lost') return { row, note: '' }
   const target = await targetOf(operation, ticket, row)
   if (row.status === 'failed') {
     operation.caller.onPhase('delete')
     await undoCreate(target)
     return null
   }
-  if ((await observe(target.provider, row)) !== 'gone') return row
+  if ((await observe(target.provider, row)) !== 'gone') return { row, note: '' }
   // Its disk holds somebody's work and checkpoints: the machine is made again from it.
-  if (await recoverLost(target)) return requireEnvironment(operation.context, ticket)
+  const note = await recoverLost(target)
+  if (note !== null) return { row: requireEnvironment(operation.context, ticket), note }
   await converge(target, 'absent')
   return null
 }
@@ -136,14 +139,14 @@ const withProject = async (
 }
 
 /** A machine that exists is started. What is missing of its project is done. */
-const createAgain = async (operation: Operation, row: EnvironmentRow, action: Create): Promise<Result> => {
+const createAgain = async (operation: Operation, { row, note }: Existing, action: Create): Promise<Result> => {
   const { ticket, by } = action
   const result = await start(operation, { ticket, by, kind: 'start', replyTo: null })
   const spec = action.project ?? operation.context.registry.project(ticket)
   const project = spec === null ? '' : await withProject(await targetOf(operation, ticket), { project: spec })
   const sentence = `${ticket} already has a machine: ${row.vmId} on ${row.provider}`
   if ('skipped' in result) return project === '' ? { skipped: sentence } : { summary: `${sentence}${project}` }
-  return { summary: `${sentence}. It was stopped, and is running again${project}` }
+  return { summary: `${sentence}. It was stopped, and is running again${note}${project}` }
 }
 
 /** Makes the machine, and waits until it answers. Returns what to tell people of it. One that never answered is removed again. */
@@ -192,9 +195,10 @@ const bringUpOne = async (operation: Operation, existing: EnvironmentRow | null,
 export const create: ActionRunner<'create'> = async (operation, action) => {
   const { ticket } = action
   const { context } = operation
-  const existing = (await existingEnvironment(operation, ticket)) ?? (await adoptExisting(operation, ticket))
+  const found = await existingEnvironment(operation, ticket)
+  const existing = found?.row ?? (await adoptExisting(operation, ticket))
   if (existing !== null && existing.status !== 'creating') {
-    const again = await createAgain(operation, existing, action)
+    const again = await createAgain(operation, { row: existing, note: found?.note ?? '' }, action)
     // An earlier try may have died before it came to the agent.
     if (action.task === undefined || context.registry.agent(ticket) !== null) return again
     const agent = wantAgentAfterSetup(await targetOf(operation, ticket), action)

@@ -34,7 +34,7 @@ const findBeforeDelete = async (target: Target, mergedCommits?: readonly string[
   const nothing: UnsavedWorkReport = { known: true, repositories: [] }
   const observed = await observe(provider, row)
   if (observed === 'unmade') return nothing
-  if (observed === 'gone' && (wasChecked(row) || !(await recoverLost(target)))) return nothing
+  if (observed === 'gone' && (wasChecked(row) || (await recoverLost(target)) === null)) return nothing
   if (observed === 'running') return findUnsavedWork(target, mergedCommits)
   if (observed === 'stopped' && wasChecked(row)) return nothing
   await reserveToAsk(target)

@@ -12,12 +12,12 @@ import {
   requireColdRestores,
   syncCheckpoints,
 } from '../checkpoints.ts'
-import { waitAndTell } from '../isolation-note.ts'
 import { converge, observe, pausedReason } from '../machine.ts'
 import { type ActionRunner, earlierTries, type Target, targetOf } from '../operation.ts'
 import { followProject } from '../project/follow.ts'
 import { reserveToStart } from '../room.ts'
 import { runCommandInGuest } from '../ssh/guest.ts'
+import { MEMORY_DEADLINE_MS, waitAndSetRight } from '../wake.ts'
 import { markMachine } from './move.ts'
 
 const NOTE_DEADLINE_MS = 30_000
@@ -81,16 +81,11 @@ const replaceState = async (
   return keptAs
 }
 
-/** A memory that comes back answers within seconds, and under emulation on a busy host within a minute. */
-const MEMORY_DEADLINE_MS = 3 * 60_000
-
 /** Waits until the restored machine answers under its pinned host key, and sets it right. Returns notes for the summary. */
 const bringUp = async (target: Target, name: CheckpointName, kept: ReadonlySet<string>, cold: boolean) => {
   const { ticket } = target.row
   try {
-    const note = await waitAndTell(target, cold ? undefined : MEMORY_DEADLINE_MS)
-    const { setRight } = await import('../after-restore.ts')
-    return [note, ...(await setRight(target)).map(text => `. ${text}`)].join('')
+    return await waitAndSetRight(target, cold ? undefined : MEMORY_DEADLINE_MS)
   } catch (error) {
     if (target.caller.signal.aborted) throw error
     const { kind, message } = failureOf(error, `waiting for ${ticket}`)

@@ -1,10 +1,9 @@
 /** Starts a machine, or lets a paused one go on, and waits until it answers. */
-import { waitAndTell } from '../isolation-note.ts'
 import { observe, pausedReason, want } from '../machine.ts'
 import { type ActionRunner, targetOf } from '../operation.ts'
 import { followProject } from '../project/follow.ts'
 import { reserveToStart } from '../room.ts'
-import { startMachine } from '../wake.ts'
+import { startMachine, waitAndSetRight } from '../wake.ts'
 
 export const start: ActionRunner<'start'> = async (operation, { ticket }) => {
   const { registry } = operation.context
@@ -17,7 +16,7 @@ export const start: ActionRunner<'start'> = async (operation, { ticket }) => {
   if (paused !== null) {
     operation.caller.onPhase('resume')
     await provider.startVm(row.vmId)
-    return { summary: `${ticket} is running again; it was paused (${paused})${await waitAndTell(target)}` }
+    return { summary: `${ticket} is running again; it was paused (${paused})${await waitAndSetRight(target)}` }
   }
   const isReachable = row.ssh !== null || provider.runInGuest !== undefined
   if (observed === 'running' && row.status === 'running' && isReachable)

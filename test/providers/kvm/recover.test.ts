@@ -138,6 +138,32 @@ test('a machine is made again from its disk and its seed, with its MAC, a mark o
   expect(calls.join('\n')).not.toMatch(/ start /)
 })
 
+const below = (volume: string, on: string) =>
+  `<volume type='file'><name>${volume}</name><backingStore>\n<path>/pool/${on}</path></backingStore></volume>`
+
+test('a layer that a checkpoint stands on is not written: the disk is a new one above it, and that is told', async () => {
+  const names = [`${VM}.qcow2`, `${VM}.0.one.checkpoint`, 'base.qcow2']
+  const backing = { to: 'vol-dumpxml', stdout: below(`${VM}.qcow2`, 'base.qcow2') }
+  const capacity = { to: `vol-info --pool agent-swarm ${VM}.qcow2`, stdout: 'Capacity:       8589934592 bytes' }
+  const answers = [...common, volumes(...names), backing, capacity]
+  const { provider, files } = fakeKvm(answers, { home })
+  expect(await provider.hasLeftDisk?.(VM)).toBe(true)
+  expect(await provider.recoverVm?.(VM, 'A-1', options)).toBe(
+    `The file of its newest layer is gone: its disk is that of before, ${VM}.qcow2`,
+  )
+  expect(files.find(text => text.includes('<volume>'))).toContain(`/pool/${VM}.qcow2`)
+  expect(files.find(text => text.includes('<domain type="qemu"'))).toContain(`<source file="/pool/${VM}.1.qcow2"/>`)
+})
+
+test('layers that only a fork needs are no disk of the machine', async () => {
+  const names = [`${VM}.qcow2`, `${OTHER}.qcow2`, 'base.qcow2']
+  const stdout = below(`${OTHER}.qcow2`, `${VM}.qcow2`) + below(`${VM}.qcow2`, 'base.qcow2')
+  const { provider, files } = fakeKvm([...common, volumes(...names), { to: 'vol-dumpxml', stdout }], { home })
+  expect(await provider.hasLeftDisk?.(VM)).toBe(false)
+  expect(await failureOf(provider.recoverVm?.(VM, 'A-1', options))).toMatchObject({ kind: 'no-such-vm' })
+  expect(files).toEqual([])
+})
+
 test('without its seed, the guest becomes a new machine with the given keys', async () => {
   const backing = {
     to: 'vol-dumpxml',
