@@ -3,6 +3,9 @@
 /** Operations of the CLI that say how a machine should be. A query that uses this expression uses the index of the same. */
 export const BY_HAND = `result in ('done','skipped')
   and kind in ('create','start','stop','restart','restore','delete') and json_extract(asked_by, '$.via') = 'cli'`
+/** What the bot is told: those, and work that was rescued when the reconciler deleted an attempt. */
+export const TOLD = `(${BY_HAND})
+  or (kind = 'delete' and json_extract(asked_by, '$.via') = 'clock' and json_extract(outcome, '$.rescued') is not null)`
 /** As it was before there was a restart. */
 const BY_HAND_BEFORE = `result in ('done','skipped') and kind in ('create','start','stop','restore','delete')
   and json_extract(asked_by, '$.via') = 'cli'`
@@ -282,5 +285,9 @@ export const migrations = [
   insert into attempt_number
     select substr(value, 1, instr(value, '~') - 1), max(cast(substr(value, instr(value, '~') + 1) as integer))
     from operation, json_each(detail, '$.attempts') where result = 'done' group by 1;
+  `,
+  `
+  drop index operation_newest_by_hand;
+  create index operation_newest_told on operation (id) where ${TOLD};
   `,
 ] as const

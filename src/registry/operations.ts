@@ -9,7 +9,7 @@ import type { OperationDetail, OperationRow } from '../schema/operation.ts'
 import type { Outcome } from '../schema/outcome.ts'
 import type { ManualOperation } from '../schema/runner-protocol.ts'
 import { type Database, type Row, readJson, readRequester } from './database.ts'
-import { BY_HAND } from './migrations.ts'
+import { BY_HAND, TOLD } from './migrations.ts'
 
 /** An operation of an action that had got as far as its detail. */
 export type Try = { detail: OperationDetail; result: OperationRow['result'] }
@@ -120,11 +120,14 @@ export const operationQueries = ({ all, first, run }: Database) => ({
     return row === undefined ? null : { at: row.at as string, name: row.name as string | null }
   },
 
-  /** What a person last did to each ticket by the CLI, of the last `limit` tickets, among the newest operations by hand. */
+  /**
+   * What a person last did to each ticket by the CLI, of the last `limit` tickets, among the newest operations by hand; and attempts
+   * that the reconciler deleted, whose work it rescued.
+   */
   manualOperations: (limit: number): ManualOperation[] =>
     all(
       `select max(id) as id, ticket, kind, asked_by as "by", started_at as at, detail, outcome
-       from (select * from operation indexed by operation_newest_by_hand where ${BY_HAND} order by id desc limit ?)
+       from (select * from operation indexed by operation_newest_told where ${TOLD} order by id desc limit ?)
        group by ticket order by id desc limit ?`,
       ...[LOOKED_AT * limit, limit],
     ).map(manualOperationFrom),

@@ -106,9 +106,14 @@ export const poolQueries = (database: Database) => {
         insertEnvironment(database, wanted)
         return true
       }),
-    /** Forgets the claims that have ended: their environment has answered, or is gone. Writes nothing when there are none. */
+    /**
+     * Forgets the claims that have ended: their environment has answered and knows where its project is, or is gone. Writes nothing
+     * when there are none.
+     */
     endClaims: (): void => {
-      const ended = `state = 'claimed' and vm_id not in (select vm_id from environment where status in ('creating', 'failed'))`
+      const ended = `state = 'claimed' and not exists (
+        select 1 from environment where environment.vm_id = machine.vm_id and (status in ('creating', 'failed')
+          or (machine.path is not null and not exists (select 1 from project where project.ticket = environment.ticket))))`
       if (first(`select 1 from machine where ${ended}`) !== undefined) run(`delete from machine where ${ended}`)
     },
     setPoolLook: (pool: string, { madeOf, problem, at }: PoolLook): void =>

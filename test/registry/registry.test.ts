@@ -151,6 +151,25 @@ test('a list has each ticket, then its attempts', () => {
   expect(registry.attempts('DROP-10')).toEqual([])
 })
 
+test('the bot is told of what people do by hand, and of work that the reconciler rescued', () => {
+  const registry = open()
+  const deleted = (ticket: string, via: 'cli' | 'clock', rescued?: string) => {
+    const asked = { via, who: null } as const
+    const id = registry.startOperation({ actionId: null, correlation: null, ticket, kind: 'delete', by: asked, at })
+    const common = { result: 'done', summary: 'Deleted', environment: null, seconds: 1 } as const
+    registry.endOperation(id, at, 'done', rescued === undefined ? common : { ...common, rescued })
+  }
+  deleted('DROP-1', 'cli')
+  deleted('DROP-1~1', 'clock')
+  deleted('DROP-1~2', 'clock', 'in ~/x')
+  const told = registry.manualOperations(9).map(({ ticket, by: { via }, outcome }) => [ticket, via, outcome?.rescued])
+  expect(told).toEqual([
+    ['DROP-1~2', 'clock', 'in ~/x'],
+    ['DROP-1', 'cli', undefined],
+  ])
+  expect(registry.lastManualOperation('DROP-1~2')).toBeNull()
+})
+
 test('a new attempt gets a number that none has had, and there are 99', () => {
   const registry = withKeys('DROP-1~2', 'DROP-1~4', 'DROP-10~50')
   expect(registry.newAttempts('DROP-1', 2)).toEqual(['DROP-1~5', 'DROP-1~6'])
@@ -276,7 +295,7 @@ const BOUNDED = [
     'idleness',
   ],
   // The newest of them alone.
-  'operation_newest_by_hand',
+  'operation_newest_told',
 ]
 
 test('no statement reads a whole table that grows', async () => {

@@ -138,12 +138,18 @@ const withProject = async (
   return sentences.map(sentence => `. ${sentence.replace(/\.$/, '')}`).join('')
 }
 
+const inFolder = (target: Target, path: string | null): Target =>
+  path === null ? target : { ...target, pooled: { path } }
+
 /** A machine that exists is started. What is missing of its project is done. */
 const createAgain = async (operation: Operation, { row, note }: Existing, action: Create): Promise<Result> => {
   const { ticket, by } = action
   const result = await start(operation, { ticket, by, kind: 'start', replyTo: null })
   const spec = action.project ?? operation.context.registry.project(ticket)
-  const project = spec === null ? '' : await withProject(await targetOf(operation, ticket), { project: spec })
+  // One that was taken ready has its project's folder already, also when its create died before it noted that.
+  const path = operation.context.registry.poolMachine(row.vmId)?.path ?? null
+  const target = await targetOf(operation, ticket)
+  const project = spec === null ? '' : await withProject(inFolder(target, path), { project: spec })
   const sentence = `${ticket} already has a machine: ${row.vmId} on ${row.provider}`
   if ('skipped' in result) return project === '' ? { skipped: sentence } : { summary: `${sentence}${project}` }
   return { summary: `${sentence}. It was stopped, and is running again${note}${project}` }
@@ -211,7 +217,7 @@ export const create: ActionRunner<'create'> = async (operation, action) => {
   const { row } = target
   // From here on people may work in it: it stays, whatever becomes of its project.
   const up = await targetOf(operation, ticket)
-  const project = await withProject(path === null ? up : { ...up, pooled: { path } }, action)
+  const project = await withProject(inFolder(up, path), action)
   const agent = wantAgentAfterSetup(target, action)
   return { summary: `${ticket} has a machine: ${row.vmId} on ${row.provider}${note}${project}${agent}` }
 }

@@ -49,20 +49,26 @@ export const markPromoted = async (operation: Operation, keys: readonly Environm
 /** `name`: for people, to whom the key that the former machine got says nothing. */
 type Leaving = { key: EnvironmentKey; ticket: EnvironmentKey; name: string }
 /** `left`: why it is still there, a sentence. */
-type Dismissed = Leaving & { vmId: string } & ({ left: string } | { left: null; rescued: string | null })
+type Dismissed = Leaving & { vmId: string | null } & ({ left: string } | { left: null; rescued: string | null })
 
 const leavingOf = (ticket: Ticket, { others, former }: Going): Leaving[] =>
   [...(former === null ? [] : [former]), ...others.filter(key => key !== former)].map(key =>
     key === former ? { key, ticket, name: `the former machine of ${ticket}` } : { key, ticket: key, name: key },
   )
 
-/** By the rules of every delete: its unsaved work is saved first, or it is kept. Null: it went, or somebody goes on with it. */
+/** By the rules of every delete: its unsaved work is saved first, or it is kept. Null: somebody goes on with it. */
 const dismiss = async (operation: Operation, leaving: Leaving): Promise<Dismissed | null> => {
   const { context, caller, by } = operation
   const { key, name } = leaving
   const row = context.registry.environment(key)
-  // Since an earlier try, somebody may have deleted it, or gone on with it.
-  if (row?.dismissed !== true) return null
+  if (row === null) {
+    // Recovery finished what an earlier try had begun, or somebody deleted it meanwhile.
+    const last = context.registry.operations(key, 1)[0]
+    if (last?.kind !== 'delete' || last.outcome?.result !== 'done') return null
+    return { ...leaving, vmId: last.vmId, left: null, rescued: last.outcome.rescued ?? null }
+  }
+  // Since an earlier try, somebody has gone on with it.
+  if (row.dismissed !== true) return null
   const { vmId } = row
   const named = { ...operation, caller: { ...caller, onPhase: (phase: string) => caller.onPhase(`${name}: ${phase}`) } }
   const outcome = await runPart(named, { kind: 'delete', ticket: key }, part =>
@@ -80,7 +86,7 @@ const dismiss = async (operation: Operation, leaving: Leaving): Promise<Dismisse
     return {
       ...leaving,
       vmId,
-      left: `${isFormer ? `The former machine of ${leaving.ticket}, now ${key},` : key} will be deleted later: ${message}`,
+      left: `${isFormer ? `The former machine of ${leaving.ticket}, now ${key},` : key} is still there: ${message}. Its delete is tried again, and it is kept if its unsaved work cannot be saved`,
     }
   context.registry.keep(key)
   return {
@@ -140,7 +146,7 @@ const promoteLocked = async (
   return {
     summary,
     ...(rescued === '' ? {} : { rescued }),
-    deleted: deleted.map(each => ({ ticket: each.ticket, vmId: each.vmId })),
+    deleted: deleted.flatMap(({ ticket, vmId }) => (vmId === null ? [] : { ticket, vmId })),
   }
 }
 

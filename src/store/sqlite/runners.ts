@@ -64,7 +64,16 @@ const recordManualOperation = (sql: Sql, operation: ManualOperation, runnerId: s
   const at = Math.min(Date.parse(operation.at), sql.clock())
   if (Number.isNaN(at)) return []
   const isNew = recordRequest(sql, {
-    ...{ id: `cli:${runnerId}:${id}`, at, by, person: true, place: 'cli', command: null, ticket, what: kind },
+    ...{
+      id: `cli:${runnerId}:${id}`,
+      at,
+      by,
+      person: by.via !== 'clock',
+      place: 'cli',
+      command: null,
+      ticket,
+      what: kind,
+    },
     ...{ action: bareAction(operation), verdict: 'allowed', reason: null, answer: null, ok: null },
   })
   if (!isNew) return []
@@ -74,6 +83,8 @@ const recordManualOperation = (sql: Sql, operation: ManualOperation, runnerId: s
     ...[outcome === undefined ? null : JSON.stringify(outcome), Number(outcome !== undefined), `cli:${runnerId}:${id}`],
   )
   tellDelete(sql, operation, { id: `cli:${runnerId}:${id}`, at })
+  // The reconciler of the runner is nobody.
+  if (by.via === 'clock') return []
   const cancelled = sql.run(
     `delete from scheduled where ticket = ? and iif(json_valid(body), body ->> '$.at', null) < ?`,
     ...[ticket, at],

@@ -81,7 +81,7 @@ test('a machine whose work is not known to be saved is kept and stopped, and tol
   expect(keys()).toEqual(['DROP-1', 'DROP-1~4'])
 })
 
-test('what cannot be deleted at the moment will be deleted later, and the answer says so', async () => {
+test('what cannot be deleted at the moment is deleted later, and the answer says so', async () => {
   let isBusy = true
   wrapProviders(it.context, provider => ({
     ...provider,
@@ -92,7 +92,7 @@ test('what cannot be deleted at the moment will be deleted later, and the answer
     },
   }))
   expect(await it.do(promote)).toMatchObject({
-    summary: `DROP-1~2 is now the machine of DROP-1. Deleted: DROP-1~1, DROP-1~3. The former machine of DROP-1, now DROP-1~4, will be deleted later: deleting ${former}: the hypervisor does not answer`,
+    summary: `DROP-1~2 is now the machine of DROP-1. Deleted: DROP-1~1, DROP-1~3. The former machine of DROP-1, now DROP-1~4, is still there: deleting ${former}: the hypervisor does not answer. Its delete is tried again, and it is kept if its unsaved work cannot be saved`,
   })
   await reconcile(it.context, { dryRun: false, signal })
   expect(keys()).toEqual(['DROP-1', 'DROP-1~4'])
@@ -181,6 +181,20 @@ test('a promote of the queue that was killed is finished by another try', async 
   expect(await it.dieAt('DROP-1~1: delete', promote, 'github:1:0')).toBe(true)
   expect(await it.do(promote, { actionId: 'github:1:0' })).toMatchObject({ result: 'done' })
   await expectPromoted()
+})
+
+test('what a killed try deleted, and the work that it rescued, is in the answer of the next one', async () => {
+  const { registry } = it.context
+  await it.dieAt('DROP-1~3: looking for unsaved work', promote, 'github:1:0')
+  const [part] = registry.operations('DROP-1~1', 1)
+  const outcome = part?.outcome?.result === 'done' ? part.outcome : null
+  expect(outcome).not.toBeNull()
+  if (part === undefined || outcome === null) return
+  registry.endOperation(part.id, part.startedAt, 'done', { ...outcome, rescued: 'work is in ~/x' })
+  expect(await it.do(promote, { actionId: 'github:1:0' })).toMatchObject({
+    summary: expect.stringMatching(/Deleted: .*DROP-1~1, DROP-1~3\. Rescued: DROP-1~1: work is in ~\/x$/),
+    rescued: 'DROP-1~1: work is in ~/x',
+  })
 })
 
 test('what a dead promote left is reported by reconcile', async () => {

@@ -303,6 +303,7 @@ const killAt = async (phase: string, actionId: string | null = null): Promise<{ 
 describe('a pool of a repository', () => {
   const create = { ...actions.create(T), project: { repo: REPO, branch: null, summary: null } } as Action
   const clones: string[] = []
+  const moves: string[] = []
   beforeEach(() => {
     clones.length = 0
     // No guest has git here: the scripts say what they would.
@@ -310,6 +311,7 @@ describe('a pool of a repository', () => {
       ...provider,
       runInGuest: async (vmId, script) => {
         if (script.includes('bring_up_to_date')) clones.push(vmId)
+        if (script.includes('from_64=')) moves.push(vmId)
         const branch = Buffer.from('main').toString('base64')
         return { stdout: `branch\t${branch}\nend\n`, stderr: '', exitCode: 0 }
       },
@@ -328,6 +330,28 @@ describe('a pool of a repository', () => {
     expect(await it.do(create)).toMatchObject({ summary: expect.stringContaining('a ready machine of the pool') })
     expect(it.vmIdOf(T)).toBe(ready?.vmId)
     expect(it.context.registry.project(T)).toMatchObject({ repo: REPO, path: '~/shop' })
+  })
+
+  test('its folder is known to the next create, when one died after it had handed the machine out', async () => {
+    filler.setFile('workspace:\n  path: ~/work\n')
+    await filler.fill()
+    const { registry } = it.context
+    expect(machines()).toMatchObject([{ path: '~/work' }])
+    it.context.projectAccess = (machine, work) => filler.tools.withAccess({ ...machine, provider: 'synthetic' }, work)
+    moves.length = 0
+    const vmId = machines()[0]?.vmId ?? ''
+    const [by, at] = [{ via: 'cli', who: 'tester' } as const, '2026-11-30T00:00:00Z']
+    const operation = registry.startOperation({
+      ...{ actionId: null, correlation: null, ticket: T, kind: 'create', by, at },
+    })
+    registry.claimMachine({ ticket: T, provider: 'synthetic', vmId, baseImage: 'agent-swarm-base', by, operation }, at)
+    registry.setStatus(T, 'running')
+    registry.endOperation(operation, at, 'interrupted', null)
+    registry.endClaims()
+    expect(await it.do(create)).toMatchObject({ summary: expect.stringContaining('acme/shop is in ~/work') })
+    expect(moves).toEqual([])
+    registry.endClaims()
+    expect(registry.poolMachine(vmId)).toBeNull()
   })
 
   test('is made anew when its default branch moves, and the one of before is not taken', async () => {

@@ -406,6 +406,19 @@ export const runnersContract = (open: Open) => {
       expect(await stage.store.requests.audit(null, 9)).toEqual([])
     })
 
+    test('an attempt that the reconciler deleted is told with its rescued work, and is no request of a person', async () => {
+      const stage = await openStage(open)
+      const outcome = { result: 'done', summary: 'Deleted', environment: null, seconds: 1, rescued: 'in ~/x' } as const
+      const by = { via: 'clock', who: null } as const
+      const deleted = { ...stop, ticket: 'DROP-1~2', kind: 'delete', by, force: false, outcome } as const
+      expect(await beats(stage)([], { manualOperations: [deleted] })).toEqual([])
+      expect(await stage.store.requests.lastStateChange('DROP-1~2', 'person')).toBeNull()
+      const notes = (await stage.store.outbox.due(9)).flatMap(({ body }) => (body.kind === 'jira-note' ? [body] : []))
+      expect(notes).toMatchObject([
+        { ticket: 'DROP-1', note: { kind: 'deleted', action: { ticket: 'DROP-1~2' }, rescued: 'in ~/x' } },
+      ])
+    })
+
     test('a delete by hand is told in Jira once, with the work that was rescued, and not when it is long ago', async () => {
       const stage = await openStage(open)
       const outcome = { result: 'done', summary: 'Deleted', environment: null, seconds: 1, rescued: 'in ~/x' } as const
