@@ -9,11 +9,11 @@ const REPORTED_WITHIN_MS = 5 * 60_000
 
 export type MoveTarget = 'review' | 'done'
 const ownMove = v.union([
-  /** `at`: epoch ms. */
-  v.object({ status: v.string(), at: v.number() }),
+  /** `at`: epoch ms. `made`: Jira has confirmed it; an earlier version did not say. */
+  v.object({ status: v.string(), at: v.number(), made: v.optional(v.boolean()) }),
   v.object({ skipped: v.string() }),
 ])
-/** A move that was made, to the status of this name, or why it was not. */
+/** A move that was sent, to the status of this name, or why it was not. */
 export type OwnMove = v.InferOutput<typeof ownMove>
 
 const keyOf = (ticket: Ticket, { repo, number }: PullRequestRef, to: MoveTarget): OwnCommentKey => ({

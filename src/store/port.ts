@@ -68,7 +68,8 @@ export type Effect =
   /** Decide this delivery at `delivery.receivedAt`. One a ticket: a newer one replaces it. */
   | { kind: 'schedule'; ticket: Ticket; delivery: Delivery }
   /** Drop what is scheduled for the ticket. */
-  | { kind: 'unschedule'; ticket: Ticket }
+  /** `before`: epoch ms. What a later event scheduled stays. */
+  | { kind: 'unschedule'; ticket: Ticket; before: number }
   /** Cancel pending deletes of the ticket that an event (not a command) before `before` (ISO 8601) asked for. */
   | { kind: 'cancel-deletes'; ticket: Ticket; before: string }
   /** Commands may act on this commit of a fork's pull request. */
@@ -118,8 +119,8 @@ type Inbox = {
   acceptScheduled(now: number): Promise<number>
   /** When the next scheduled delivery is due; null when there is none. */
   nextScheduledAt(): Promise<number | null>
-  /** When a delivery is scheduled for the ticket; null when none is. */
-  scheduledAt(ticket: Ticket): Promise<number | null>
+  /** When a delivery is scheduled for the ticket, for an event before `before` (epoch ms); null when none is. */
+  scheduledAt(ticket: Ticket, before?: number): Promise<number | null>
   /** Of these, the ids that are known and wait or were decided. One that failed counts as not known. */
   known(source: Delivery['source'], ids: readonly string[]): Promise<Set<string>>
   /** The oldest due delivery of each lane that has none in progress, at most `limit`. They are then in progress. */

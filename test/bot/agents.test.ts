@@ -234,6 +234,23 @@ test('ready for review moves the ticket to In Review and a merge to Done, and ne
   expect((await desk.actionsOf('DROP-1')).map(({ kind }) => kind)).toContain('delete')
 })
 
+test('a merge moves the ticket to Done also when Jira does not answer the first time', async () => {
+  const desk = await openOffice({ transitions: { done: true } })
+  await inProgress(desk)
+  await desk.github.push(BRANCH)
+  const number = await desk.github.open(BRANCH, 'work')
+  await desk.settled()
+  desk.jira.setFailing(/^POST .*\/transitions/)
+  await desk.github.merge(number)
+  await desk.decided()
+  const isTried = () =>
+    desk.jira.requests.some(({ method, path }) => method === 'POST' && path.includes('/transitions'))
+  await until('a try', isTried)
+  expect(statusOf(desk)).toBe('In Progress')
+  desk.jira.setFailing(null)
+  await until('the move', () => statusOf(desk) === 'Done')
+})
+
 test('a draft of an agent moves its ticket when a person makes it ready', async () => {
   const desk = await openOffice({ transitions: { review: 'in review' } })
   await desk.jira.move('DROP-1', 'In Progress', { send: false })

@@ -48,6 +48,8 @@ export const openJiraState = () => ({
   ghosts: new Set<string>(),
   /** `true`: every request is answered 503. `a page`: something in between answers, for example a login page. */
   down: false as boolean | 'a page',
+  /** Requests whose method and path match are answered 503. */
+  failing: null as RegExp | null,
   /** While false, nobody may edit a comment. */
   mayEdit: true,
   /** What happens elsewhere while an edit is on its way. */
@@ -328,7 +330,8 @@ export const respond = async (context: RouteContext, request: IncomingMessage, r
   const authorized = headers.authorization !== undefined
   state.requests.push({ method, path: `${url.pathname}${url.search}`, at: performance.now(), authorized })
   if (state.down === 'a page') return void response.writeHead(200, { 'content-type': 'text/html' }).end('<p>Log in')
-  if (state.down) return send(response, { status: 503, body: { errorMessages: ['down'] } })
+  if (state.down || state.failing?.test(`${request.method} ${request.url}`) === true)
+    return send(response, { status: 503, body: { errorMessages: ['down'] } })
   if (url.pathname === '/_edge/tenant_info') {
     // The site tells this to everybody.
     if (state.tenantInfo === null) send(response, ok({ cloudId: CLOUD_ID }))

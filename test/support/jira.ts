@@ -219,6 +219,10 @@ export const startJira = async ({
     setDown: (now: boolean | 'a page') => {
       state.down = now
     },
+    /** Requests whose method and path match are answered 503; null: none. */
+    setFailing: (requests: RegExp | null) => {
+      state.failing = requests
+    },
     hide: (key: string) => void state.hidden.add(key),
     /** The issue is gone, and a search still shows it. */
     haunt: (key: string) => void state.ghosts.add(key),

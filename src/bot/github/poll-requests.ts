@@ -37,7 +37,7 @@ export type PollRequests = {
  */
 export const readPages = async <Entry>(
   requests: PollRequests,
-  condition: Conditional,
+  condition: Conditional | null,
   request: (page: number, headers: Record<string, string>) => Promise<{ data: Entry[]; headers: Headers }>,
   goesOn: (last: Entry) => boolean = () => true,
 ): Promise<Omit<Page<Entry[]>, 'more'> | null> => {

@@ -67,12 +67,15 @@ const latest = (entries: readonly { updated_at: string }[], since: string): stri
   entries.reduce((newest, { updated_at }) => (updated_at > newest ? updated_at : newest), since)
 
 const pollComments = async (
-  { requests }: PollContext,
+  { requests, clock }: PollContext,
   repo: string,
   octokit: Octokit,
   { began, comments: since }: Cursor,
 ): Promise<(Polled & { cursor: string }) | null> => {
-  const pages = await readPages(requests, { what: `${repo} comments`, variant: since }, (page, headers) =>
+  // The cursor moves by GitHub's clock, which only an answer with content brings.
+  const isOld = clock() - Date.parse(since) > MOVE_CURSOR_MS
+  const condition = isOld ? null : { what: `${repo} comments`, variant: since }
+  const pages = await readPages(requests, condition, (page, headers) =>
     octokit.rest.issues.listCommentsForRepo({
       ...parts(repo),
       ...{ since, sort: 'updated', direction: 'desc', per_page: 100, page, headers },

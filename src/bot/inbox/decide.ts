@@ -3,6 +3,7 @@ import type { Settlement, StoredDelivery } from '../../store/port.ts'
 import { decideGitHub, decideScheduled, type GitHubContext } from './decide-github.ts'
 import { decideJira, type JiraContext } from './decide-jira.ts'
 import { decideRunner } from './decide-runner.ts'
+import { askingUntil } from './known.ts'
 import { withMergedCommits } from './merged-commits.ts'
 import { withTask } from './with-task.ts'
 
@@ -11,4 +12,8 @@ export type DecideContext = GitHubContext & JiraContext
 const bySource = { github: decideGitHub, jira: decideJira, clock: decideScheduled, runner: decideRunner }
 
 export const decide = async (context: DecideContext, delivery: StoredDelivery): Promise<Settlement> =>
-  withTask(context, await withMergedCommits(context, await bySource[delivery.source](context, delivery)))
+  withTask(
+    context,
+    await withMergedCommits(context, await bySource[delivery.source](context, delivery)),
+    askingUntil(delivery.dueSince, context.clock()),
+  )

@@ -134,10 +134,14 @@ export const pullRequestFacts = async (
   if (ticket !== null && now?.state === 'merged' && !now.fromFork && others.length === 0)
     await store.tickets.ended(ticket, now.closedAt ?? clock())
   const { branch } = now ?? event
-  const key = await keyOfBranch(context, branch, ticket, rules)
+  const named = await keyOfBranch(context, branch, ticket, rules)
+  const expected = named === null ? null : await expectedEnvironment(context, named)
+  // An attempt whose delete waits is as good as gone: what happens then is about the ticket's machine.
+  const isGone = expected === null && named !== ticket && ticket !== null
+  const key = isGone ? ticket : named
   const at = ended ? (now?.closedAt ?? null) : event.at
   return {
-    environment: key === null ? null : await expectedEnvironment(context, key),
+    environment: isGone ? await expectedEnvironment(context, ticket) : expected,
     attempts: ticket === null ? [] : await expectedAttempts(context, ticket, at),
     now,
     readyDecided: before?.ready ?? before?.decided?.state === 'open',
@@ -189,6 +193,6 @@ export const commentFacts = async (
     teams: await teamsOf(octokit, teamsInRules(names, rules), author, clock()),
     now,
     allowed: await store.pullRequests.allowedCommit(pullRequest),
-    since: await sinceCommand(context, ticket, event.at),
+    since: await sinceCommand(context, ticket, event.at, key),
   }
 }

@@ -100,11 +100,15 @@ export const requestAfter = async (
 }
 
 export const NOTHING_SINCE: SinceCommand = { personRequest: null, lastRequest: null, moves: [] }
-/** What happened to the ticket after a command was written. Nothing is later than an unknown time. */
+/**
+ * What happened to the ticket after a command was written. Nothing is later than an unknown time. `key`: the machine that the
+ * command is about, where it is an attempt's.
+ */
 export const sinceCommand = async (
   context: FactsContext,
   ticket: Ticket | null,
   at: number | null,
+  key: EnvironmentKey | null = ticket,
 ): Promise<SinceCommand> => {
   if (ticket === null || at === null) return NOTHING_SINCE
   const { toNewAt, toProgressAt } = await context.store.tickets.get(ticket)
@@ -113,8 +117,8 @@ export const sinceCommand = async (
     { to: 'indeterminate' as const, when: toProgressAt ?? 0 },
   ]
   return {
-    personRequest: await requestAfter(context, ticket, at),
-    lastRequest: await requestAfter(context, ticket, at, 'anything'),
+    personRequest: await requestAfter(context, key ?? ticket, at),
+    lastRequest: await requestAfter(context, key ?? ticket, at, 'anything'),
     moves: moves
       .filter(move => move.when > at)
       .sort((a, b) => a.when - b.when)

@@ -125,7 +125,7 @@ const queuedActions = async (
     if (keeps && kind !== 'delete') effects.push({ kind: 'cancel-deletes', ticket, before })
     if (cancels) {
       kept.add(ticket)
-      effects.push({ kind: 'unschedule', ticket })
+      effects.push({ kind: 'unschedule', ticket, before: at })
     }
     actions.push({
       id: `${about}:${index}`,

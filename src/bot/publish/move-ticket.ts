@@ -71,15 +71,17 @@ export const publishMove = async (context: Context, jira: Jira, move: Move): Pro
   if (!isStillSo) return false
   const before = await readMove(context, ticket, pullRequest, to)
   // A merge is final: whoever moved the ticket since had a reason.
-  if (to === 'done' && before !== null && 'status' in before) return false
+  if (to === 'done' && before !== null && 'status' in before && before.made !== false) return false
   try {
     const issue = await jira.issue(ticket)
     if (issue === null || isSettled(issue, move)) return false
     if (before !== null && 'status' in before && isSame(issue.statusName, before.status)) return false
     const transition = chooseTransition(await jira.transitions(ticket), issue, move)
     if ('problem' in transition) return await skip(context, move, transition.problem)
-    await recordMove(context, ticket, pullRequest, to, { status: transition.to.name, at: clock() })
+    const sent = { status: transition.to.name, at: clock() }
+    await recordMove(context, ticket, pullRequest, to, { ...sent, made: false })
     await jira.transition(ticket, transition.id)
+    await recordMove(context, ticket, pullRequest, to, { ...sent, made: true })
     return true
   } catch (error) {
     const trouble = troubleOf(error, clock())

@@ -67,6 +67,19 @@ const whyBeyondLimit = async ({ store }: OutcomeContext, { id, action }: ActionR
   }
 }
 
+/** A start that waits for room does not hold up the delete that would make it. */
+const whyOvertaken = async ({ store }: OutcomeContext, { seq, needs, action }: ActionRow): Promise<Failure | null> => {
+  const { kind, ticket } = action
+  if (needs === null || (kind !== 'start' && kind !== 'restart')) return null
+  const deletes = await store.queue.list({ ticket, kind: 'delete', state: 'pending' })
+  if (!deletes.some(each => each.seq > seq)) return null
+  return {
+    kind: 'refused',
+    message: `starting ${ticket}: there was no room for it, and its delete was asked for since`,
+    remedy: null,
+  }
+}
+
 /** Why nobody can do it, now or ever; null when somebody may. With a machine, a create changes nothing, and any runner can take it. */
 const whyImpossible = async (
   context: OutcomeContext,
@@ -76,6 +89,7 @@ const whyImpossible = async (
   const { store } = context
   const { kind, ticket } = row.action
   if (kind === 'fork') return whyBeyondLimit(context, row)
+  if (row.needs !== null && kind !== 'create') return whyOvertaken(context, row)
   if (kind !== 'create' || (await presentEnvironment(store, ticket)) !== null) return null
   const pin = await store.queue.pinnedTo(ticket)
   return whyNobody(row, pin === null ? connected : connected.filter(({ id }) => id === pin))

@@ -3,6 +3,7 @@ import type { Effect } from '../port.ts'
 import { allowCommit, pullRequestDecided, pullRequestReady } from './pull-requests.ts'
 import { cancelDeletes } from './queue.ts'
 import { renameTicket } from './rename-ticket.ts'
+import { unschedule } from './scheduled.ts'
 import type { Sql } from './sql.ts'
 import { ticketDecided } from './tickets.ts'
 
@@ -13,7 +14,7 @@ const apply: Apply = {
     const { receivedAt: at, source, id, event, lane, body } = delivery
     sql.put('scheduled', { ticket }, { at, source, id, event, lane, body })
   },
-  unschedule: (sql, { ticket }) => void sql.run('delete from scheduled where ticket = ?', ticket),
+  unschedule: (sql, { ticket, before }) => void unschedule(sql, ticket, before),
   'cancel-deletes': (sql, { ticket, before }) => cancelDeletes(sql, ticket, before),
   'allow-commit': (sql, { pullRequest, commit }) => allowCommit(sql, pullRequest, commit),
   'pull-request-decided': (sql, { pullRequest, state }) => pullRequestDecided(sql, pullRequest, state),

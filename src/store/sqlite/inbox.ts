@@ -6,6 +6,7 @@ import { applyEffect } from './effects.ts'
 import { putMessages } from './outbox.ts'
 import { actionsOf, enqueue } from './queue.ts'
 import { recordRequests } from './requests.ts'
+import { scheduledAt } from './scheduled.ts'
 import type { Sql } from './sql.ts'
 import { currentTicket } from './tickets.ts'
 
@@ -198,8 +199,7 @@ export const openInbox = (sql: Sql): Store['inbox'] => {
     accept: async deliveries => sql.transaction(() => accept(sql, deliveries)),
     acceptScheduled: async now => sql.transaction(() => acceptScheduled(sql, now)),
     nextScheduledAt: async () => sql.get<{ at: number | null }>('select min(at) as at from scheduled')?.at ?? null,
-    scheduledAt: async ticket =>
-      sql.get<{ at: number }>('select at from scheduled where ticket = ?', ticket)?.at ?? null,
+    scheduledAt: async (ticket, before) => scheduledAt(sql, ticket, before ?? null),
     known: async (source, ids) =>
       new Set(
         sql

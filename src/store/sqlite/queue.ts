@@ -133,7 +133,7 @@ const WAITING_FOR_ROOM = `
   order by a.seq`
 
 // A create of a ticket that has its machine needs no room: it changes nothing. A move goes ahead of what was queued under the
-// previous key and has the new one since: until it is done, the runner has no machine under the new key. A promote goes to the
+// previous key and has the new one since: until it is done, the runner has no machine under the new key, nor its attempts. A promote goes to the
 // runner of its attempt, also when the ticket has no machine of its own any more.
 const CLAIM = `
   update action set state = 'active', attempt = attempt + 1, runner_id = ?1, lease_token = ?2, lease_until = ?3
@@ -150,6 +150,10 @@ const CLAIM = `
         select 1 from action b indexed by action_head
         where b.ticket = a.ticket and b.state in ('pending','active') and (b.state = 'active'
           or (b.kind <> 'move', b.seq) < (a.kind <> 'move', a.seq)))
+      and (instr(a.ticket, '~') = 0 or not exists (
+        select 1 from action m indexed by action_head
+        where m.ticket = substr(a.ticket, 1, instr(a.ticket, '~') - 1) and m.state in ('pending','active')
+          and m.kind = 'move'))
     order by a.seq limit 1)
   returning *`
 

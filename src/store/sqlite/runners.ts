@@ -10,6 +10,7 @@ import { environmentGone, knownAttempts, knownEnvironment, recordEnvironment } f
 import { forgetRunner } from './forget-runner.ts'
 import { putMessages } from './outbox.ts'
 import { recordRequest } from './requests.ts'
+import { unschedule } from './scheduled.ts'
 import { json, type Sql } from './sql.ts'
 import { withCurrentTicket } from './tickets.ts'
 
@@ -85,11 +86,7 @@ const recordManualOperation = (sql: Sql, operation: ManualOperation, runnerId: s
   tellDelete(sql, operation, { id: `cli:${runnerId}:${id}`, at })
   // The reconciler of the runner is nobody.
   if (by.via === 'clock') return []
-  const cancelled = sql.run(
-    `delete from scheduled where ticket = ? and iif(json_valid(body), body ->> '$.at', null) < ?`,
-    ...[ticket, at],
-  )
-  return cancelled > 0 ? [ticket] : []
+  return unschedule(sql, ticket, at) ? [ticket] : []
 }
 
 /** Pins the ticket to the runner that has its machine. False when the runner has brought too many that the bot never gave it. */

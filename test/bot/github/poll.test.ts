@@ -154,6 +154,25 @@ describe('what a poll finds', () => {
     expect(hub.budget.remaining).toBe(remaining)
   })
 
+  test('the look back on comments does not grow while there is no news', async () => {
+    await hub.push('drop-1-x')
+    const number = await hub.open('drop-1-x', 'one')
+    await settle(number, 'open')
+    await began()
+    await hub.comment(number, '/swarm status')
+    await round()
+    const since = () => hub.requests.findLast(({ path }) => path.includes('/issues/comments'))?.path
+    const before = since()
+    await round()
+    expect(since()).toBe(before)
+    now += 15 * 24 * 3_600_000
+    hub.budget.behind = -15 * 24 * 3_600_000
+    expect(await round()).toMatchObject([{ kind: 'comment' }])
+    expect(await round()).toEqual([])
+    expect(since()).not.toBe(before)
+    hub.budget.behind = 0
+  })
+
   test('what could not be put on disk is found again', async () => {
     await began()
     await hub.push('drop-1-x')

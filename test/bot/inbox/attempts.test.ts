@@ -82,6 +82,50 @@ test('the merge of an attempt promotes it, also while the pull request of anothe
   expect(await openAfterMerge(desk.store, ticket)).toEqual([`acme/shop#${open}`])
 })
 
+test('the merge of an attempt whose delete waits deletes the machine of the ticket, too', async () => {
+  await desk.github.push(`${ticket}-work-attempt-1`)
+  const number = await desk.github.open(`${ticket}-work-attempt-1`, 'one')
+  await desk.decided()
+  await desk.github.comment(number, '/swarm delete')
+  await desk.decided()
+  expect(await states(one)).toContain('delete pending')
+  await desk.github.merge(number)
+  await desk.decided()
+  expect(await states(ticket, two)).toEqual(['delete pending', 'delete pending'])
+})
+
+test('a command on an attempt is older than what was asked of that attempt since, not of the ticket', async () => {
+  await desk.github.push(`${ticket}-work-attempt-1`)
+  const number = await desk.github.open(`${ticket}-work-attempt-1`, 'one')
+  await desk.decided()
+  // Comments have whole seconds, and the ticket was moved before.
+  const moved = Date.now()
+  await vi.waitUntil(() => Date.now() > moved + 1_000, { interval: 50, timeout: 5_000 })
+  await desk.github.comment(number, '/swarm status')
+  await desk.decided()
+  const payload = desk.github.deliveries.findLast(({ event }) => event === 'issue_comment')?.payload as Record<
+    string,
+    unknown
+  >
+  const comment = payload.comment as { id: number; created_at: string }
+  const by = { via: 'cli', who: 'ada' } as const
+  const at = new Date().toISOString()
+  const { created_at } = comment
+  const arrives = async (id: number, body: string) => {
+    await desk.github.deliver('issue_comment', {
+      ...payload,
+      comment: { ...comment, id, body, created_at, updated_at: created_at },
+    })
+    await desk.decided()
+  }
+  await desk.heartbeat([{ id: 1, ticket, kind: 'start', by, at }])
+  await arrives(comment.id + 1_000, '/swarm stop')
+  expect(await states(one)).toContain('stop pending')
+  await desk.heartbeat([{ id: 2, ticket: one, kind: 'start', by, at }])
+  await arrives(comment.id + 2_000, '/swarm delete')
+  expect(await states(one)).not.toContain('delete pending')
+})
+
 test('a missed move is found for those of a ticket that has no machine', async () => {
   await desk.gone(ticket)
   desk.jira.sendTo(async () => 503)

@@ -115,6 +115,29 @@ test('a fork beyond the limit of its person is refused, and what waited behind i
   expect(await acquire()).toMatchObject({ id: 'b' })
 })
 
+test('a start that waits for room gives way to the delete that would make it', async () => {
+  const { store, enqueue, heartbeat, acquire, looks } = await openRunnerStage()
+  const own = environmentOf('DROP-1', { status: 'stopped' })
+  await heartbeat([own])
+  await enqueue('a', actionOn('DROP-1', 'start'))
+  const lease = await acquire()
+  const needs = { cpus: 0, memoryMiB: 0, diskGiB: 999 }
+  const failure = { kind: 'capacity', message: 'no room', remedy: null, needs } as const
+  await store.queue.fail('a', lease?.token ?? '', { failure, retry: true, environment: own, messages: [] })
+  for (let n = 0; n < 5; n += 1) {
+    await heartbeat([own])
+    await looks(5)
+  }
+  expect(await store.queue.get('a')).toMatchObject({ state: 'pending' })
+  await enqueue('b', actionOn('DROP-1', 'delete'))
+  for (let n = 0; n < 5; n += 1) {
+    await heartbeat([own])
+    await looks(5)
+  }
+  expect(await store.queue.get('a')).toMatchObject({ state: 'dead', outcome: { failure: { kind: 'refused' } } })
+  expect(await acquire()).toMatchObject({ id: 'b' })
+})
+
 test('a create of a ticket that has its machine is never rejected', async () => {
   const { store, enqueue, heartbeat, looks } = await openRunnerStage()
   await enqueue('a', actionOn('DROP-1', 'create'))

@@ -264,6 +264,17 @@ export const renameContract = (open: Open) => {
       }
     })
 
+    test('has the actions of its attempts wait until it is moved: before, their machines have other keys', async () => {
+      const { store, decide, add, claim } = await full(open)
+      await add(queued('attempt', 'delete', 'OLD-1~1'))
+      await decide({ effects: [rename], actions: [queued('move', 'move', 'NEW-7', { from: 'OLD-1' })] })
+      for (const id of ['move', 'a', 'b', 'attempt']) {
+        const lease = await claim()
+        expect(lease.id).toBe(id)
+        await store.queue.complete(id, lease.token, done(environmentOf(lease.action.ticket)), [])
+      }
+    })
+
     test('gets no action under its previous key by a delivery that was decided before', async () => {
       const { store, effects, decide } = await full(open)
       await effects(rename)

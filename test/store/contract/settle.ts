@@ -65,7 +65,13 @@ export const settleContract = (open: Open) => {
       await effects({ kind: 'schedule', ticket: 'DROP-1', delivery: later('2', 5) })
       await effects({ kind: 'schedule', ticket: 'DROP-2', delivery: later('3', 5) })
       expect(await store.inbox.scheduledAt('DROP-1')).toBe(now() + 5 * MINUTE)
-      await effects({ kind: 'unschedule', ticket: 'DROP-2' })
+      const merged = { ...later('4', 5), body: JSON.stringify({ at: now() }) }
+      await effects({ kind: 'schedule', ticket: 'DROP-2', delivery: merged })
+      // What was asked for before the merge does not cancel its delete.
+      await effects({ kind: 'unschedule', ticket: 'DROP-2', before: now() - 1 })
+      expect(await store.inbox.scheduledAt('DROP-2', now() - 1)).toBeNull()
+      expect(await store.inbox.scheduledAt('DROP-2', now() + 1)).toBe(now() + 5 * MINUTE)
+      await effects({ kind: 'unschedule', ticket: 'DROP-2', before: now() + 1 })
       expect(await store.inbox.scheduledAt('DROP-2')).toBeNull()
       expect(await store.inbox.acceptScheduled(now() + MINUTE)).toBe(0)
       pass(5 * MINUTE)
