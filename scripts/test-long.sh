@@ -44,7 +44,7 @@ step providers long test/providers/tart/killed.process.test.ts test/providers/ta
 step concurrency counted test/crash/concurrency.test.ts test/crash/soak.test.ts
 step texts counted test/work-bound.test.ts test/bot/permutations.test.ts test/handlers/as-github-shows.process.test.ts
 step agents env AGENT_SWARM_TEST_AGENTS=1 vitest run test/runner/agent/real-agents.process.test.ts
-step work counted test/runner/rescue/work-matrix.process.test.ts test/runner/rescue/new-work.process.test.ts test/runner/rescue/rescue.process.test.ts test/runner/rescue/restore.process.test.ts test/runner/prune/prune.process.test.ts test/runner/project/project.process.test.ts test/runner/git-gateway/hostile.process.test.ts test/e2e/demo.process.test.ts
+step work counted test/runner/rescue/work-matrix.process.test.ts test/runner/rescue/new-work.process.test.ts test/runner/rescue/rescue.process.test.ts test/runner/rescue/restore.process.test.ts test/runner/rescue/elsewhere.process.test.ts test/runner/prune/prune.process.test.ts test/runner/project/project.process.test.ts test/runner/git-gateway/hostile.process.test.ts test/e2e/demo.process.test.ts
 step stores counted test/bot/bursts.process.test.ts test/store/old-store.process.test.ts
 step images vitest run test/base-image/golden.process.test.ts
 step container bash test/image/run.sh

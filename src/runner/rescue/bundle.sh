@@ -1,6 +1,7 @@
 # shellcheck shell=sh disable=SC2154
-# The second part: prints a git bundle of one repository on standard output, with every branch, tag and stash and their whole
-# history. What no commit holds goes into commits in a store of its own, so that the repository itself is not changed.
+# The second part: prints a git bundle of one repository on standard output, with every ref but the remote-tracking ones, every
+# stash, and their whole history. What no commit holds goes into commits in a store of its own, so that the repository itself is not
+# changed.
 #
 # Set beforehand: line, the line of the repository in $repositories; saved_at, the time of the commits that it makes, in seconds, so
 # that the same work gets the same ids again; report_only, 1 to print the report without a bundle.
@@ -21,13 +22,7 @@ NOT_WRITTEN='git cannot write the uncommitted changes'
 NO_STAGED='git cannot read the staged changes'
 NO_REFLOG='git cannot read the reflogs'
 NO_FILE='not every changed file can be read'
-
-# The path of a part of the repository, for example its index.
-path_of() {
-  part=$(repository_git rev-parse --git-path "$1") || return 1
-  case $part in /*) ;; *) part=$repository/$part ;; esac
-  printf '%s' "$part"
-}
+NO_CONTENT='a bundle has no content of Git LFS or git-annex: upload it, or copy it out of the machine'
 
 # Keeps the time of the file: git trusts the times in an index only when they are older than the index itself.
 copy() { [ ! -f "$1" ] || as_owner cp -p -- "$1" "$2" 2>/dev/null || fail "$NO_SPACE"; }
@@ -57,7 +52,7 @@ make_store() {
   export GIT_COMMITTER_NAME=agent-swarm GIT_COMMITTER_EMAIL=agent-swarm@localhost
   export GIT_AUTHOR_DATE="@$saved_at +0000" GIT_COMMITTER_DATE="@$saved_at +0000"
 
-  top=$(repository_git rev-parse --show-toplevel) || fail "$UNREADABLE"
+  if [ -n "$bare" ]; then top=$repository; else top=$(repository_git rev-parse --show-toplevel) || fail "$UNREADABLE"; fi
   objects=$(path_of objects) || fail "$UNREADABLE"
   format=$(repository_git rev-parse --show-object-format) || format=sha1
   # Files are taken as they are: no filter, line-ending or encoding conversion.
@@ -87,19 +82,18 @@ save_refs() {
     store_git update-ref --no-deref HEAD "$head"
   fi
   [ -z "$head" ] || save_ref head "$head"
+  stashed=$(stash_commits) || fail "$UNREADABLE"
   n=0
-  for stash in $(stash_commits); do
+  for stash in $stashed; do
     save_ref "stash-$n" "$stash"
     n=$((n + 1))
   done
-  # A stash without its log.
-  [ "$n" != 0 ] || ! stash=$(repository_git rev-parse -q --verify refs/stash) || save_ref stash-0 "$stash"
 }
 
-# Names the newest commits of those that only reflogs hold.
+# Sets $pushed. Names the newest commits of those that only reflogs hold.
 save_reflogs() {
-  # shellcheck disable=SC2046 # each id is a word
-  lost=$(reflog_commits ${head:+HEAD} --branches --tags --remotes $(stash_commits)) || fail "$NO_REFLOG"
+  pushed=$(pushed_commits) || fail "$UNREADABLE"
+  lost=$(reflog_commits "$(printf '%s\n%s\n' "$pushed" "$stashed")") || fail "$NO_REFLOG"
   [ -n "$lost" ] || return 0
   printf '%s\n' "$lost" |
     awk '{ own[$1] = 1; for (n = 2; n <= NF; n++) older[$n] = 1 } END { for (id in own) if (!(id in older)) print id }' | sort |
@@ -121,6 +115,7 @@ save_changes() {
   staged=$(store_git write-tree) || fail "$NO_STAGED"
 
   index=$scratch/index
+  ! has_marks store_git || clear_marks store_git "$top" "$scratch/marked" || fail "$NO_FILE"
   store_git add -A --ignore-errors >/dev/null
   ! is_project || save_ignored
   # Only repositories inside this one may remain; they have bundles of their own.
@@ -141,6 +136,32 @@ save_ignored() {
   store_git update-index -z --add --stdin <"$scratch/ignored" || fail "$NO_FILE"
 }
 
+# The small files that the bundle has, and no remote outside the machine.
+new_small_files() {
+  printf '%s\n' "$pushed" | without_these | store_git rev-list --objects --stdin --all | cut -d ' ' -f 1 |
+    store_git cat-file --batch-check='%(objecttype) %(objectsize) %(objectname)' |
+    awk '$1 == "blob" && $2 < 1024 { print $3 }' | store_git cat-file --batch
+}
+
+is_filled() { [ -n "$(as_owner find "$1" -type f 2>/dev/null </dev/null | head -n 1)" ]; }
+
+# Git LFS and git-annex keep the content of files beside git's objects, which hold pointers to it. A bundle has no such content:
+# fails when the machine has content of a pointer that is not pushed.
+require_no_content() {
+  common=$(common_folder) || fail "$UNREADABLE"
+  lfs=$(repository_git config --type=path lfs.storage) || lfs=lfs
+  case $lfs in /*) ;; *) lfs=$common/$lfs ;; esac
+  if is_filled "$lfs/objects"; then
+    new_small_files | sed -n 's/^oid sha256:\([0-9a-f]\{64\}\)$/\1/p' | sort -u >"$scratch/pointers"
+    while IFS= read -r oid; do
+      rest=${oid#????} first=${oid%"${oid#??}"}
+      second=${oid#??} second=${second%"$rest"}
+      [ ! -e "$lfs/objects/$first/$second/$oid" ] || fail "$NO_CONTENT"
+    done <"$scratch/pointers"
+  fi
+  ! is_filled "$common/annex/objects" || ! new_small_files | grep -aq 'annex/objects/' || fail "$NO_CONTENT"
+}
+
 print_bundle() {
   printf 'path\t%s\n' "$printable_path" >&2
   store_git for-each-ref --format='%(objectname) %(refname)' | awk '{ print "ref\t" $1 "\t" $2 }' >&2
@@ -156,7 +177,8 @@ main() {
   make_store
   save_refs
   save_reflogs
-  save_changes
+  [ -n "$bare" ] || save_changes
+  require_no_content
   print_bundle
 }
 # The shell may read this script from its standard input, which no program here may take away.

@@ -43,10 +43,13 @@ export const slugOf = (path: string): string =>
 export const getBackCommands = (ticket: EnvironmentKey, name: string, file: string, report: BundleReport): string[] => {
   const has = (part: string) => report.refs.has(RESCUED + part)
   const stashes = countStashes(report)
+  const hasOthers = [...report.refs.keys()].some(
+    ref => !/^refs\/(?:heads|tags|agent-swarm|stash|replace)(?:\/|$)/.test(ref),
+  )
   return [
     `git init ${isSha256(report) ? '--object-format=sha256 ' : ''}${name}`,
     ...(report.shallow.length === 0 ? [] : [`cp ${shellWord(`${file}.shallow`)} ${name}/.git/shallow`]),
-    `git -C ${name} fetch ${shellWord(`${file}.bundle`)} '+refs/agent-swarm/*:refs/*' '+refs/heads/*:refs/rescued/heads/*'`,
+    `git -C ${name} fetch ${shellWord(`${file}.bundle`)} '+refs/agent-swarm/*:refs/*' '+refs/heads/*:refs/rescued/heads/*'${hasOthers ? " '+refs/*:refs/rescued/*'" : ''}`,
     ...(has('head') ? [`git -C ${name} switch -c rescued-${fileNameOf(ticket)} refs/rescued/head`] : []),
     ...(has('worktree') ? [`git -C ${name} restore --source=refs/rescued/worktree --worktree .`] : []),
     ...(has('staged') ? [`git -C ${name} restore --source=refs/rescued/staged --staged .`] : []),
@@ -59,11 +62,12 @@ export const getBackCommands = (ticket: EnvironmentKey, name: string, file: stri
 
 /** The explanation in each note. */
 export const HOW = [
-  'Each bundle is complete: it needs no remote, and holds every branch, tag and stash with its history (of a shallow clone: as far as the clone had it).',
+  'Each bundle is complete: it needs no remote, and holds every branch, tag, note, other ref and stash with its history (of a shallow clone: as far as the clone had it).',
   'The working tree is the commit refs/agent-swarm/rescued/worktree. The staged changes are the commit refs/agent-swarm/rescued/staged. Both are there where they differ from their parent refs/agent-swarm/rescued/head, the commit that was checked out.',
   'Commits that only reflogs held are refs/agent-swarm/rescued/reflog-0 and on, and their ancestors.',
   'Files are as they were on disk: no filter or line-ending conversion was applied.',
-  'Not included: files that git ignores (but those of `workspace.save`), the configuration and hooks of the repository, remote-tracking branches.',
+  'Not included: files that git ignores (but those of `workspace.save`), the configuration and hooks of the repository, remote-tracking branches, files of Git LFS and git-annex that are unchanged since their commit (the bundle has their pointers).',
+  'What `--autostash` of a rebase or merge put aside is among the stashes, after the others.',
   'A submodule, another work tree or a repository inside another one has a bundle of its own when it had unsaved work.',
   'The commands in "getBack" make a new repository. To use a clone that you have, leave out "git init" and "cp".',
 ].join(' ')

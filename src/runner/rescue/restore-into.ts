@@ -61,8 +61,10 @@ const destinations = (
   for (const [ref, oid] of refs) {
     if (theirs.get(ref) === oid) continue
     if (ref.startsWith(RESCUED)) goals.set(ref, `refs/heads/${prefix}/${ref.slice(RESCUED.length)}`)
-    if (ref.startsWith('refs/heads/')) goals.set(ref, `refs/heads/${prefix}/${ref.slice('refs/'.length)}`)
-    if (ref.startsWith('refs/tags/')) goals.set(ref, `refs/tags/${prefix}/${ref.slice('refs/tags/'.length)}`)
+    else if (ref.startsWith('refs/heads/')) goals.set(ref, `refs/heads/${prefix}/${ref.slice('refs/'.length)}`)
+    else if (ref.startsWith('refs/tags/')) goals.set(ref, `refs/tags/${prefix}/${ref.slice('refs/tags/'.length)}`)
+    // What these name need not be commits, and only a commit can be a branch.
+    else goals.set(ref, `refs/${prefix}/${ref.slice('refs/'.length)}`)
   }
   return goals
 }

@@ -4,26 +4,36 @@
 #   uncommitted  untracked  stashes  unpushed  reflog  path
 #
 # A count is `?` where git cannot read the repository. A last line `end` shows that the answer is complete. A repository inside
-# another one, submodule or not, has a line of its own; the outer one counts only the commit that it points to. `reflog`: commits
-# that no branch, tag or stash holds any more.
+# another one, submodule or not, has a line of its own; the outer one counts only the commit that it points to. `unpushed`: commits
+# that a ref holds, and no remote outside the machine. `reflog`: commits that no ref and no stash holds any more.
 
 # Set beforehand: merged, the ids of commits that merged pull requests hold. They and their ancestors are saved.
 : "${merged?}"
 
 count_lines() { printf '%s\n' "$1" | grep -c . || :; }
 
-# The number of lines that a git command prints.
-count() {
-  if output=$(repository_git "$@"); then count_lines "$output"; else echo '?'; fi
-}
-
 changed_paths() { repository_git diff --name-only --no-renames --ignore-submodules=dirty "$@"; }
+
+# The paths that differ from the tree $1, with those of marked files.
+changed_with_marked() { (
+  scratch=$(as_owner mktemp -d "${TMPDIR:-/var/tmp}/agent-swarm-rescue.XXXXXX" 2>/dev/null) || exit 1
+  trap 'rm -rf "$scratch"' EXIT
+  trap 'exit 1' HUP INT TERM PIPE
+  # With its time, which git compares with those of files.
+  real=$(path_of index) && as_owner cp -p -- "$real" "$scratch/index" 2>/dev/null || exit 1
+  export GIT_INDEX_FILE="$scratch/index"
+  # A part of a split index would be written into the repository.
+  # shellcheck disable=SC2317 # clear_marks runs it
+  copy_git() { repository_git_reading -c core.splitIndex=false "$@"; }
+  clear_marks copy_git "$repository" "$scratch/marked" && changed_paths "$1" --
+); }
 
 # Sets $uncommitted and $untracked, compared with the tree $1.
 count_changes() {
   uncommitted='?' untracked='?'
   # Both the working tree and the index: a change that was staged and then undone in the file is in the index only.
   in_tree=$(changed_paths "$1" --) && in_index=$(changed_paths --cached "$1" --) || return 0
+  if has_marks repository_git; then in_tree=$(changed_with_marked "$1") || return 0; fi
   others=$(repository_git ls-files --others --exclude-standard) || return 0
   if is_project; then
     ignored=$(with_saved repository_git ls-files --others --ignored --exclude-standard --) || return 0
@@ -54,18 +64,32 @@ merged_here() {
   printf '%s\n' $merged | existing_commits
 }
 
-# Sets $unpushed and $reflog.
-count_commits() {
-  # shellcheck disable=SC2046 # each id is a word
-  unpushed=$(count rev-list ${head:+HEAD} --branches --tags --not --remotes $(merged_here))
-  # shellcheck disable=SC2046
-  if lost=$(reflog_commits ${head:+HEAD} --branches --tags --remotes $(merged_here) $(stash_commits)); then
-    reflog=$(count_lines "$lost")
-  else
-    reflog='?'
-  fi
+# Sets $elsewhere, once: the ids of what the repositories of the machine have of remotes outside.
+find_elsewhere() {
+  [ -z "$knows_elsewhere" ] || return 0
+  knows_elsewhere=1
+  elsewhere=$(printf '%s\n' "$repositories" | while IFS= read -r other; do
+    select_repository "$other"
+    pushed_commits
+  done | sort -u)
 }
 
+# Sets $unpushed and $reflog.
+count_commits() {
+  unpushed='?' reflog='?'
+  saved=$(pushed_commits) && inside=$(inside_remotes) || return 0
+  saved=$(printf '%s\n' "$saved" && merged_here)
+  # A clone or a backup of another repository of the machine.
+  if [ -n "$bare$inside" ]; then
+    find_elsewhere
+    saved=$(printf '%s\n' "$saved" && printf '%s\n' "$elsewhere" | existing_commits)
+  fi
+  if commits=$(ref_commits "$saved"); then unpushed=$(count_lines "$commits"); fi
+  stashed=$(stash_commits) || return 0
+  if lost=$(reflog_commits "$(printf '%s\n%s\n' "$saved" "$stashed")"); then reflog=$(count_lines "$lost"); fi
+}
+
+knows_elsewhere='' elsewhere=''
 printf '%s\n' "$repositories" | while IFS= read -r dotgit; do
   [ -n "$dotgit" ] || continue
   select_repository "$dotgit"
@@ -76,13 +100,9 @@ printf '%s\n' "$repositories" | while IFS= read -r dotgit; do
     head=
     base=$(repository_git hash-object -t tree --stdin)
   fi
-  count_changes "$base"
-  stashes=0
-  if repository_git rev-parse -q --verify refs/stash >/dev/null; then
-    stashes=$(count rev-list -g refs/stash)
-    # A stash without its log counts as one.
-    [ "$stashes" != 0 ] || stashes=1
-  fi
+  uncommitted=0 untracked=0 stashes='?'
+  [ -n "$bare" ] || count_changes "$base"
+  if stashed=$(stash_commits); then stashes=$(count_lines "$stashed"); fi
   count_commits
   printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$uncommitted" "$untracked" "$stashes" "$unpushed" "$reflog" "$printable_path"
 done

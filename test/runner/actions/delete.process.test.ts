@@ -20,7 +20,7 @@ const rescued = () => {
 test('what is pushed, ignored or empty is not unsaved', async () => {
   await it.inside(
     'DROP-1',
-    `${repository} echo ignored > .gitignore; echo 1 > ignored; git add .gitignore; git commit -q -m one; git remote add o .; git update-ref refs/remotes/o/x HEAD`,
+    `${repository} echo ignored > .gitignore; echo 1 > ignored; git add .gitignore; git commit -q -m one; git remote add o https://example.org/o; git update-ref refs/remotes/o/x HEAD`,
   )
   expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done' })
 })

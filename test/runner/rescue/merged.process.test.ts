@@ -25,7 +25,7 @@ const inside = async (script: string) =>
 
 /**
  * A branch of three commits that GitHub squashed into one and then deleted: the clone has fetched with --prune, so that no remote
- * branch holds the three. Prints their ids, the newest first.
+ * branch holds the three. Its remote is outside the machine. Prints their ids, the newest first.
  */
 const squashMerged = (inClone = '') =>
   inside(`g init -q --bare hub; g clone -q hub shop 2>/dev/null; cd shop
@@ -33,7 +33,9 @@ const squashMerged = (inClone = '') =>
     for n in 1 2 3; do echo $n > f; g add f; g commit -qm "work $n"; done; g push -q origin DROP-1-work
     g clone -q ../hub ../merger; cd ../merger; g merge -q --squash origin/DROP-1-work >/dev/null; g commit -qm squash
     g push -q origin main; g push -q origin :DROP-1-work; cd ../shop; g rev-list main..DROP-1-work
-    g fetch -q --prune; ${inClone || ':'}; cd ..; rm -rf hub merger`).then(text => text.split('\n'))
+    g fetch -q --prune; g remote set-url origin https://example.org/shop; ${inClone || ':'}; cd ..; rm -rf hub merger`).then(
+    text => text.split('\n'),
+  )
 
 const deleteMerged = (mergedCommits: string[]) =>
   it.do({ ...actions.delete('DROP-1'), mergedCommits } as ReturnType<typeof actions.delete>)

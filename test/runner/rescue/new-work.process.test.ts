@@ -18,7 +18,8 @@ const PERSON = `export GIT_CONFIG_NOSYSTEM=1
 g() { git -c user.name=n -c user.email=e -c init.defaultBranch=main "$@"; }
 c() { g commit -q --allow-empty -m "$1"; }
 set -e;`
-const PUSHED = 'g init -q shop; cd shop; c one; g remote add origin .; g update-ref refs/remotes/origin/main HEAD;'
+const PUSHED =
+  'g init -q shop; cd shop; c one; g remote add origin https://example.org/shop; g update-ref refs/remotes/origin/main HEAD;'
 const inside = (script: string, deadline?: number) => it.inside('DROP-1', `${PERSON} ${script}`, deadline)
 const rescued = () => (existsSync(join(it.home, 'rescued')) ? readdirSync(join(it.home, 'rescued')) : [])
 type Note = { repositories: { path: string; bundle: string; refs: Record<string, string> }[] }

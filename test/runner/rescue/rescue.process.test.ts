@@ -43,7 +43,7 @@ const inside = async (script: string): Promise<string> => {
 }
 /** `shop` with one commit that is on a remote. */
 const PUSHED =
-  'g init -q shop; cd shop; echo 1 > a; echo 1 > b; g add .; g commit -qm one; g remote add origin .; g update-ref refs/remotes/origin/main HEAD;'
+  'g init -q shop; cd shop; echo 1 > a; echo 1 > b; g add .; g commit -qm one; g remote add origin https://example.org/shop; g update-ref refs/remotes/origin/main HEAD;'
 
 const LOSES_AN_OBJECT =
   'echo lost > l; g add l; g commit -qm l; lost=$(g rev-parse HEAD:l); g rm -q l; g commit -qm m; rm -f .git/objects/$(echo $lost | cut -c 1-2)/*;'

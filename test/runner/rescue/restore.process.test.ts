@@ -39,7 +39,7 @@ const back = () => join(it.home, 'back')
 const restore = (name: string) => restoreIntoFolder(tools(), name, back())
 
 const PUSHED =
-  'g init -q shop; cd shop; echo 1 > a; echo 1 > b; g add .; g commit -qm one; g remote add origin .; g update-ref refs/remotes/origin/main HEAD;'
+  'g init -q shop; cd shop; echo 1 > a; echo 1 > b; g add .; g commit -qm one; g remote add origin https://example.org/shop; g update-ref refs/remotes/origin/main HEAD;'
 const STATE =
   'git symbolic-ref -q HEAD || git rev-parse HEAD; git status --porcelain; git stash list --format=%gd:%s; git for-each-ref --format="%(refname) %(objectname)" refs/heads refs/tags; git log --format=%s 2>/dev/null || :; git diff; git diff --cached'
 
@@ -205,13 +205,15 @@ describe('into a machine', () => {
   test('its branches, stashes and changes are branches; the clone stays as it is; again changes nothing', async () => {
     await secondMachine()
     const name = await rescue(
-      `${PUSHED} g checkout -q -b feature; g commit -q --allow-empty -m two; echo s > b; g stash -q; echo 2 > a; g tag v1`,
+      `${PUSHED} g checkout -q -b feature; g commit -q --allow-empty -m two; echo s > b; g stash -q; echo 2 > a; g tag v1; g notes add -m n`,
     )
     const before = await inside('cd shop; git status --porcelain; git rev-parse HEAD', 'DROP-2')
     const [restored] = await restoreInto(name)
     const prefix = `rescued/${name}`
     expect(restored?.branches.toSorted()).toEqual([
-      ...['head', 'heads/feature', 'heads/main', 'stash-0', 'worktree'].map(part => `${prefix}/${part}`),
+      ...['head', 'heads/feature', 'heads/main', 'notes/commits', 'stash-0', 'worktree'].map(
+        part => `${prefix}/${part}`,
+      ),
       `tags/${prefix}/v1`,
     ])
     expect(
