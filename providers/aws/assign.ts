@@ -1,7 +1,7 @@
 /** Gives a machine a ticket, on everything that it has. */
 import type { Ticket } from '../../src/domain.ts'
-import { whileUnderWay } from './checkpoints.ts'
 import { type Context, look, rootVolumeOf, tagResources, tagsOf } from './context.ts'
+import { whileUnderWay } from './replacements.ts'
 
 /**
  * Also of its disk: a restore that was killed left one without a mark. AWS may still be at it, so the disk of before would get the

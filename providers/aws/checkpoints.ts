@@ -1,5 +1,5 @@
 /** Checkpoints are snapshots of the root volume: what is on the disk when they are made, and nothing of the memory. */
-import { parseCheckpointName } from '../../src/domain.ts'
+import { isPreRestore, parseCheckpointName } from '../../src/domain.ts'
 import { allow, fail } from '../../src/errors.ts'
 import {
   byTag,
@@ -19,13 +19,12 @@ import { describeSnapshots } from './delete.ts'
 import { allowCodes } from './explain.ts'
 import { clientToken, startMachine, stopMachine } from './machines.ts'
 import { checkpointOf, parseMark, specifications, TAG, tagOf } from './marks.ts'
-import { type Instance, madeSnapshot, madeTask, type Snapshot, type Task, tasks } from './parse.ts'
+import { type Instance, madeSnapshot, madeTask, type Snapshot, type Task } from './parse.ts'
+import { type Doing, removeFormerDisks, waitForTask, whileUnderWay } from './replacements.ts'
 
 /** Each attempt has a token of its own: that of a task that failed brings that one back. */
 const MOST_ATTEMPTS = 5
-/** `failing` and `failing-detached` go on to these. */
 const FAILED = ['failed', 'failed-detached']
-const UNDER_WAY = ['pending', 'in-progress', 'failing', 'failing-detached']
 
 const checkName = (name: string): string => {
   if (parseCheckpointName(name) !== name) throw fail('usage', `"${name}" is not a checkpoint name`)
@@ -56,9 +55,25 @@ const requireRoot = (instance: Instance, doing: string): string => {
   )
 }
 
+const stillCopies = (doing: string) => fail('busy', `${doing}: AWS still copies its checkpoints`, 'Try again later.')
+
+/**
+ * A restore follows a checkpoint that keeps the state before it, and waits until AWS has copied what it restores. The guest goes on
+ * meanwhile, so that wait is here, before this checkpoint.
+ */
+const waitForEarlier = async (context: Context, id: string, doing: string): Promise<void> => {
+  const areWhole = await poll(MOST_LOOKS, async () => {
+    const found = await checkpointsOf(context, id, doing)
+    return found.every(({ snapshot }) => snapshot.State !== 'pending') || undefined
+  })
+  if (areWhole === undefined) throw stillCopies(doing)
+}
+
 export const makeCheckpoint = async (context: Context, id: string, name: string): Promise<{ sizeBytes: null }> => {
   const doing = `making the checkpoint ${checkName(name)} of ${id}`
-  const [{ mark, instance }, before] = await Promise.all([look(context, id), checkpointsOf(context, id, doing)])
+  if (isPreRestore(name)) await waitForEarlier(context, id, doing)
+  const [machine, before] = await Promise.all([look(context, id), checkpointsOf(context, id, doing)])
+  const { mark, instance } = machine
   if (before.some(each => each.name === name && isUsable(each)))
     throw fail('already-exists', `${doing}: it already exists`)
   const request = {
@@ -82,6 +97,7 @@ export const makeCheckpoint = async (context: Context, id: string, name: string)
   await poll(LOOKS_FOR_NEW, async () =>
     (await checkpointsOf(context, id, doing)).find(({ snapshot }) => snapshot.SnapshotId === made.SnapshotId),
   )
+  await removeFormerDisks({ context, doing }, machine, async () => before.map(({ snapshot }) => snapshot))
   return { sizeBytes: null }
 }
 
@@ -112,31 +128,10 @@ export const deleteCheckpoint = async (context: Context, id: string, name: strin
 
 // ── Restore ──
 
-type Doing = { context: Context; doing: string }
 type Restore = Doing & { id: string; name: string }
 
-const describeTasks = ({ context, doing }: Doing, filter: object): Promise<Task[]> =>
-  context.aws.ask('ec2 describe-replace-root-volume-tasks', filter, tasks, { doing })
-
-/** A task goes on when its process dies. It may be that of this restore, or of another one. */
-const waitForTask = async (restore: Doing, taskId: string): Promise<Task> => {
-  const ended = await poll(MOST_LOOKS, async () => {
-    const [task] = await describeTasks(restore, { ReplaceRootVolumeTaskIds: [taskId] })
-    return task === undefined || UNDER_WAY.includes(task.TaskState) ? undefined : task
-  })
-  if (ended !== undefined) return ended
-  throw fail('timeout', `${restore.doing}: AWS did not replace the disk in time`, 'Try again later.')
-}
-
-/** Undefined: AWS replaces no disk of it now. */
-export const whileUnderWay = async (restore: Doing, { InstanceId }: Instance): Promise<Task | undefined> => {
-  const all = await describeTasks(restore, { Filters: [{ Name: 'instance-id', Values: [InstanceId] }] })
-  const task = all.find(({ TaskState }) => UNDER_WAY.includes(TaskState))
-  return task === undefined ? undefined : waitForTask(restore, task.ReplaceRootVolumeTaskId)
-}
-
-/** Whether AWS has copied everything that a restore needs. It removes the present disk, which the newest checkpoint may be of. */
-const areWhole = ({ name, doing }: Restore, { snapshot }: Checkpoint, found: readonly Checkpoint[]): boolean => {
+/** Whether AWS has copied the checkpoint. What is still copied of the present disk needs no wait: that disk stays until then. */
+const isWhole = ({ name, doing }: Restore, { snapshot }: Checkpoint, found: readonly Checkpoint[]): boolean => {
   const wanted = found.find(each => each.snapshot.SnapshotId === snapshot.SnapshotId)
   if (wanted === undefined || !isUsable(wanted))
     throw fail('no-such-checkpoint', `${doing}: AWS could not make the checkpoint ${name}`)
@@ -147,39 +142,41 @@ const areWhole = ({ name, doing }: Restore, { snapshot }: Checkpoint, found: rea
       `${doing}: AWS could not make the newest checkpoint, ${newest.name}, and a restore removes the present disk`,
       'Make another checkpoint first, and try again.',
     )
-  return found.every(each => each.snapshot.State !== 'pending')
+  return wanted.snapshot.State !== 'pending'
 }
 
-const waitForSnapshots = async (
+const waitForCheckpoint = async (
   restore: Restore,
   checkpoint: Checkpoint,
   found: readonly Checkpoint[],
 ): Promise<void> => {
   const { context, id, doing } = restore
-  if (areWhole(restore, checkpoint, found)) return
+  if (isWhole(restore, checkpoint, found)) return
   const done = await poll(
     MOST_LOOKS,
-    async () => areWhole(restore, checkpoint, await checkpointsOf(context, id, doing)) || undefined,
+    async () => isWhole(restore, checkpoint, await checkpointsOf(context, id, doing)) || undefined,
   )
-  if (done === undefined) throw fail('busy', `${doing}: AWS still copies its checkpoints`, 'Try again later.')
+  if (done === undefined) throw stillCopies(doing)
 }
 
 /**
  * The token names the present disk: the same restore, repeated after a crash, is one task, and the next restore is another. AWS
- * gives tags of a task to the task alone.
+ * gives tags of a task to the task alone. The present disk gets its mark before, which a restore that was killed left out: it stays
+ * for a while.
  */
 const replaceRoot = async (restore: Restore, machine: Awaited<ReturnType<typeof look>>, { snapshot }: Checkpoint) => {
   const { context, id, name, doing } = restore
   const volume = requireRoot(machine.instance, doing)
+  await tagResources(context, [volume], tagsOf(context, machine.mark), doing)
   for (let attempt = 1; attempt <= MOST_ATTEMPTS; attempt += 1) {
     const request = {
       InstanceId: machine.instance.InstanceId,
       SnapshotId: snapshot.SnapshotId,
-      DeleteReplacedRootVolume: true,
+      DeleteReplacedRootVolume: false,
       ClientToken: clientToken(id, `restore ${name}`, snapshot.SnapshotId, volume, String(attempt)),
       TagSpecifications: specifications(
         ['replace-root-volume-task'],
-        [...tagsOf(context, machine.mark), { Key: TAG.checkpoint, Value: name }],
+        [...tagsOf(context, machine.mark), { Key: TAG.checkpoint, Value: name }, { Key: TAG.former, Value: volume }],
       ),
     }
     const made = await context.aws.ask('ec2 create-replace-root-volume-task', request, madeTask, { doing })
@@ -209,13 +206,16 @@ export const restoreCheckpoint = async (context: Context, id: string, name: stri
   const earlier = await whileUnderWay(restore, machine.instance)
   const isSame = earlier?.TaskState === 'succeeded' && tagOf(earlier.Tags, TAG.checkpoint) === name
   if (!isSame) {
-    await waitForSnapshots(restore, checkpoint, found)
+    await waitForCheckpoint(restore, checkpoint, found)
     // AWS replaces the disk of a running machine alone.
     await startMachine(context, id)
     requireReplaced(restore, await replaceRoot(restore, await look(context, id), checkpoint))
   }
   // The new disk has no mark yet.
-  const { mark, instance } = await look(context, id)
-  await tagResources(context, [requireRoot(instance, doing)], tagsOf(context, mark), doing)
+  const restored = await look(context, id)
+  await tagResources(context, [requireRoot(restored.instance, doing)], tagsOf(context, restored.mark), doing)
+  await removeFormerDisks(restore, restored, async () =>
+    (await checkpointsOf(context, id, doing)).map(({ snapshot }) => snapshot),
+  )
   if (tagOf(checkpoint.snapshot.Tags, TAG.captured) === 'stopped') await stopMachine(context, id)
 }

@@ -7,6 +7,7 @@ import {
   checkId,
   describeInstances,
   isOurs,
+  isPresent,
   LOOKS_FOR_NEW,
   listMarked,
   MARKED,
@@ -218,7 +219,8 @@ export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
   return [...left.values()]
 }
 
+/** A machine that AWS terminates at this moment is gone already for `look`: what it has is left, and its disk may stay. */
 export const hasLeftDisk = async (context: Context, id: string): Promise<boolean> => {
   const parts = await findParts(context, [byTag(TAG.vm, checkId(id))], `looking for what ${id} left`)
-  return parts.instances.length === 0 && parts.volumes.length + parts.snapshots.length > 0
+  return !parts.instances.some(isPresent) && parts.volumes.length + parts.snapshots.length > 0
 }

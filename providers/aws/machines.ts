@@ -86,6 +86,7 @@ const launchRequest = (context: Context, { ticket, options, image, size }: Launc
       },
     ],
     InstanceInitiatedShutdownBehavior: 'stop',
+    ...creditsOf(size.type),
     // Only a persistent request can be stopped and started again.
     ...(isSpot
       ? {
@@ -101,6 +102,9 @@ const launchRequest = (context: Context, { ticket, options, image, size }: Launc
     ],
   }
 }
+
+/** Of types that earn CPU credits. `unlimited`, the default of most of them, is billed beyond the price of the type. */
+const creditsOf = (type: string) => (/^t\d/.test(type) ? { CreditSpecification: { CpuCredits: 'standard' } } : {})
 
 const isEnding = ({ State }: Instance): boolean => State.Name === 'shutting-down' || State.Name === 'terminated'
 

@@ -13,6 +13,8 @@ export const TAG = {
   checkpoint: 'agent-swarm:checkpoint',
   /** Whether the machine ran at the checkpoint. */
   captured: 'agent-swarm:captured',
+  /** Of a task that replaces a root volume: the volume that it replaces. */
+  former: 'agent-swarm:former',
   image: 'agent-swarm:image',
   /** Of an image: its profile, once it is proven. */
   proven: 'agent-swarm:proven',

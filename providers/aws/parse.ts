@@ -41,7 +41,10 @@ export const volumes = v.pipe(
   v.transform(({ Volumes }) => Volumes),
 )
 
-const snapshot = v.object({ SnapshotId: id, State: word, StartTime: word, VolumeSize: number, Tags: tags })
+const snapshot = v.object({
+  ...{ SnapshotId: id, State: word, StartTime: word, VolumeSize: number, Tags: tags },
+  VolumeId: v.optional(id),
+})
 export type Snapshot = v.InferOutput<typeof snapshot>
 export const madeSnapshot = v.object({ SnapshotId: id })
 export const snapshots = v.pipe(

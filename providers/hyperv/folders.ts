@@ -27,6 +27,11 @@ const owner = v.object({
   gateway: v.nullable(text),
   /** The base image below its disk. Null: it has none. */
   image: v.nullable(text),
+  /**
+   * While the machine is made again from its disk, and after that was interrupted: whether with the seed that it left. A seed that is
+   * there beside a `new-seed` may be of another place.
+   */
+  recovery: v.optional(v.picklist(['old-seed', 'new-seed'])),
 })
 /** Whose the folder is, and what the files in it depend on. */
 export type Owner = v.InferOutput<typeof owner>
@@ -41,6 +46,9 @@ export const readOwner = (home: string, vmId: string): Owner | null => {
 }
 export const ownsFolder = ({ home, homeId }: { home: string; homeId: string }, vmId: string): boolean =>
   readOwner(home, vmId)?.home === homeId
+
+/** Whether a machine that is not made is that of a recovery: its disk holds work, and it counts as absent until it is made. */
+export const isInRecovery = (home: string, vmId: string): boolean => readOwner(home, vmId)?.recovery !== undefined
 
 /** Makes the folder, with its owner before anything else is in it. */
 export const makeFolder = (home: string, vmId: string, whose: Owner): void => {

@@ -17,12 +17,12 @@ import {
   surveyMachines,
 } from './context.ts'
 import { FREE_DISK_SPACE } from './explain.ts'
-import { filesOf, folderOf, makeFolder, removeFolder, requireShortPath } from './folders.ts'
+import { filesOf, folderOf, isInRecovery, makeFolder, type Owner, removeFolder, requireShortPath } from './folders.ts'
 import { imageFiles, requireImage } from './images.ts'
 import { rulesOf } from './isolation.ts'
 import { hostOf, type Mark, parseMark } from './marks.ts'
 import { choosePlace, ensureNetwork, type Network, type Place, seedNetworkOf } from './network.ts'
-import { doneAnswer, type Host, isStopped, lookAnswer, parseState, stateAnswer } from './parse.ts'
+import { createAnswer, doneAnswer, type Host, isStopped, lookAnswer, parseState, stateAnswer } from './parse.ts'
 import { refusalOf } from './powershell.ts'
 
 /** The scripts wait this long, in seconds; the deadlines are longer. */
@@ -40,7 +40,7 @@ const MOST_TRIES = 10
 
 /**
  * `image`: the base image that the disk depends on. `base`: its file, of which the disk is made; null when the disk is there already.
- * `seed` null: the seed is, too.
+ * `seed` null: the seed is, too. `recovery`: the machine is made again from its disk.
  */
 export type Definition = {
   vmId: string
@@ -51,24 +51,25 @@ export type Definition = {
   base: string | null
   disk: string
   seed: Buffer | null
+  recovery?: Owner['recovery']
   size: Pick<CreateOptions, 'cpus' | 'memoryMiB' | 'diskGiB'>
 }
 
-/** Makes the VM with its mark. */
-export const defineMachine = async (context: Context, machine: Definition): Promise<void> => {
+/** Makes the VM with its mark. `existed`: only of a machine that is made again, by another call meanwhile. */
+export const defineMachine = async (context: Context, machine: Definition): Promise<{ existed: boolean }> => {
   const { script, home, homeId } = context
-  const { vmId, ticket, place, network, image, base, disk, seed, size } = machine
+  const { vmId, ticket, place, network, image, base, disk, seed, recovery, size } = machine
   const { mac, address } = place
   const mark: Mark = { vmId, ticket, home: homeId, mac, address, made: false }
-  makeFolder(home, vmId, { home: homeId, ...place, image })
+  makeFolder(home, vmId, { home: homeId, ...place, image, ...(recovery && { recovery }) })
   const data = {
     ...aboutMachine(context, vmId),
-    ...{ mark, base, disk, switch: network.name, rules: rulesOf(context, vmId) },
+    ...{ mark, base, mayBeAbsent: true, disk, switch: network.name, rules: rulesOf(context, vmId) },
     ...{ seedPath: filesOf(home, vmId).seed, seed: seed?.toString('base64') ?? null },
     ...{ cpus: size.cpus, memory: size.memoryMiB * MIB, bytes: size.diskGiB * GIB },
   }
   const doing = `creating ${vmId}`
-  await script('create', data, doneAnswer, { doing, deadline: DEADLINE_MS }).catch(orDiskFull(context, doing))
+  return script('create', data, createAnswer, { doing, deadline: DEADLINE_MS }).catch(orDiskFull(context, doing))
 }
 
 type NewMachine = Pick<Definition, 'ticket' | 'image' | 'base'> & { options: CreateOptions; host: Host }
@@ -92,7 +93,8 @@ export const defineNew = async (
     })
     onPhase('define')
     try {
-      return await defineMachine(context, { vmId, ticket, place, network, image, base, disk, seed, size: options })
+      await defineMachine(context, { vmId, ticket, place, network, image, base, disk, seed, size: options })
+      return
     } catch (error) {
       if (refusalOf(error) !== 'address-taken' || tries === MOST_TRIES) throw error
       taken.add(place.address?.split('/')[0] ?? '')
@@ -191,7 +193,10 @@ export const look = async (context: Context, id: string, { addresses = false } =
 
 export const statusOf = async (context: Context, id: string): Promise<VmStatus> => {
   const { mark, state } = await look(context, id)
-  return mark?.made === true ? parseState(state).status : 'creating'
+  if (mark?.made === true) return parseState(state).status
+  if (isInRecovery(context.home, id))
+    throw fail('no-such-vm', `looking at ${id}: it is not made again from its disk yet`, 'Try that again.')
+  return 'creating'
 }
 
 export const sshInfo = async (context: Context, id: string): Promise<SshInfo> => {
@@ -203,6 +208,10 @@ export const sshInfo = async (context: Context, id: string): Promise<SshInfo> =>
   return { host, port: 22, user: GUEST_USER }
 }
 
+/** A machine that is not made again from its disk yet is as absent as before: that begins anew. */
+export const isUnfinishedRecovery = ({ home }: Pick<Context, 'home'>, { vmId, mark }: Machine): boolean =>
+  mark?.made !== true && isInRecovery(home, vmId)
+
 const infoOf = ({ vmId, mark, row }: Machine): VmInfo => {
   if (mark === null || !mark.made) return { vmId, ticket: mark?.ticket ?? null, ip: null, status: 'creating' }
   const state = parseState(row.state)
@@ -211,7 +220,9 @@ const infoOf = ({ vmId, mark, row }: Machine): VmInfo => {
 }
 
 export const listMachines = async (context: Context): Promise<VmInfo[]> =>
-  (await surveyMachines(context)).filter(machine => isOurs(context, machine)).map(infoOf)
+  (await surveyMachines(context))
+    .filter(machine => isOurs(context, machine) && !isUnfinishedRecovery(context, machine))
+    .map(infoOf)
 
 /** Machines with a mark of another home. */
 export const listForeignMachines = async (context: Context): Promise<ForeignMachine[]> =>

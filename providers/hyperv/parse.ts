@@ -48,6 +48,8 @@ export const lookAnswer = v.object({
 })
 export const stateAnswer = v.object({ state: text })
 export const doneAnswer = v.object({ done: v.literal(true) })
+/** `existed`: it was there already, and is as it was. */
+export const createAnswer = v.object({ done: v.literal(true), existed: v.optional(v.boolean(), false) })
 export const diskAnswer = v.object({ bytes: count, type: text, format: text })
 export const parentsAnswer = v.object({ disks: v.array(v.object({ disk: text, parent: v.nullable(text) })) })
 

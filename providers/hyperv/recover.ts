@@ -7,12 +7,13 @@ import { fail } from '../../src/errors.ts'
 import { isIn, parseAddress } from '../ipv4.ts'
 import type { CreateOptions, Leftover } from '../provider.ts'
 import { aboutMachine, type Context, machinesIn, surveyHost, surveyMachines } from './context.ts'
-import { filesIn, filesOf, folderOf, isDisk, listFolders, readOwner } from './folders.ts'
+import { filesIn, filesOf, folderOf, isDisk, listFolders, makeFolder, type Owner, readOwner } from './folders.ts'
 import { imageFiles } from './images.ts'
-import { defineMachine, look } from './machines.ts'
+import { defineMachine, isUnfinishedRecovery, look } from './machines.ts'
 import { hostOf } from './marks.ts'
 import { choosePlace, ensureNetwork, type Network, type Place, seedNetworkOf } from './network.ts'
 import { type Host, parentsAnswer } from './parse.ts'
+import { refusalOf } from './powershell.ts'
 
 const disksOf = async (home: string, id: string) =>
   (await filesIn(folderOf(home, id))).filter(({ path }) => isDisk(path))
@@ -25,7 +26,8 @@ export const hasLeftDisk = async ({ home }: Context, id: string): Promise<boolea
 /** A machine that is made at this moment has its folder first: the folders are read before the machines. */
 export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
   const folders = listFolders(context.home)
-  const machines = new Set((await surveyMachines(context)).map(({ vmId }) => vmId))
+  const whole = (await surveyMachines(context)).filter(machine => !isUnfinishedRecovery(context, machine))
+  const machines = new Set(whole.map(({ vmId }) => vmId))
   return Promise.all(
     folders
       .filter(vmId => !machines.has(vmId))
@@ -48,18 +50,24 @@ const lastDisk = async ({ home, script }: Context, id: string, doing: string): P
   return (disks.find(({ path }) => !parents.has(path.toLowerCase())) ?? only).path
 }
 
-/** Its place of before, when the network is the same and nobody has the address. */
-const formerPlace = ({ own }: Network, host: Host, former: Place): Place | null => {
+/** Its place of before, when its seed is of that place, the network is the same and nobody else has the address. */
+const formerPlace = (home: string, id: string, { own }: Network, host: Host, former: Owner): Place | null => {
+  if (former.recovery === 'new-seed' || !existsSync(filesOf(home, id).seed)) return null
+  const { mac, gateway } = former
+  const place = { mac, address: former.address, gateway }
   const address = parseAddress(former.address?.split('/')[0] ?? '')
-  if (own === null || address === null) return own === null && former.address === null ? former : null
-  const isTaken = machinesIn(host).some(({ mark }) => mark !== null && parseAddress(hostOf(mark) ?? '') === address)
-  const isThere = isIn(address, own.range) && parseAddress(former.gateway ?? '') === own.gateway
-  return isThere && !isTaken ? former : null
+  if (own === null || address === null) return own === null && former.address === null ? place : null
+  const isTaken = machinesIn(host).some(
+    ({ vmId, mark }) => vmId !== id && mark !== null && parseAddress(hostOf(mark) ?? '') === address,
+  )
+  const isThere = isIn(address, own.range) && parseAddress(gateway ?? '') === own.gateway
+  return isThere && !isTaken ? place : null
 }
 
 /**
  * With the seed that it left, the guest is what it was, and the keys of `options` are not used. Without one, or on another network,
- * cloud-init takes it for a new machine at its next boot. The disk is never removed, whatever fails. Its checkpoints are lost.
+ * cloud-init takes it for a new machine at its next boot. The disk is never removed, whatever fails. Its checkpoints are lost. What an
+ * interrupted call left of the machine is made anew, but for the disk.
  */
 export const recoverMachine = async (
   context: Context,
@@ -71,8 +79,8 @@ export const recoverMachine = async (
   aboutMachine(context, id)
   const host = await surveyHost(context)
   if (host.machines.some(({ name }) => name === id)) {
-    await look(context, id)
-    return null
+    const { mark } = await look(context, id)
+    if (mark?.made === true) return null
   }
   const doing = `making ${id} again from its disk`
   const disk = await lastDisk(context, id, doing)
@@ -85,7 +93,7 @@ export const recoverMachine = async (
       `Put ${imageFiles(home, image).image} back, and try again. The disk is kept.`,
     )
   const network = await ensureNetwork(context, host)
-  const kept = former !== null && existsSync(filesOf(home, id).seed) ? formerPlace(network, host, former) : null
+  const kept = former === null ? null : formerPlace(home, id, network, host, former)
   const place = kept ?? choosePlace(network, host, new Set())
   const instanceId = `${id}-${randomBytes(4).toString('hex')}`
   const seed =
@@ -93,6 +101,15 @@ export const recoverMachine = async (
       ? seedImage({ hostname: id, instanceId, network: seedNetworkOf(settings, place), publicKey, hostKey })
       : null
   const size = { cpus, memoryMiB, diskGiB }
-  await defineMachine(context, { vmId: id, ticket, place, network, image, base: null, disk, seed, size })
+  const recovery = kept === null ? 'new-seed' : 'old-seed'
+  const machine = { vmId: id, ticket, place, network, image, base: null, disk, seed, recovery, size } as const
+  const { existed } = await defineMachine(context, machine).catch(error => {
+    // A script that refuses has not touched the seed: what the folder says is as true as before.
+    if (former !== null && refusalOf(error) !== null) makeFolder(home, id, former)
+    throw error
+  })
+  // Of one that a killed call made after all, the place is in its mark.
+  const { mac, address } = (existed ? (await look(context, id)).mark : null) ?? place
+  makeFolder(home, id, { home: context.homeId, mac, address, gateway: address === null ? null : place.gateway, image })
   return 'Its checkpoints are gone'
 }

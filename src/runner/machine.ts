@@ -18,7 +18,7 @@ const UNSAVED_WORK_DEADLINE_MS = 60_000
 /** Characters: a line of at most 250 for each of 200 repositories. */
 const MAX_UNSAVED_WORK = 100_000
 const WAIT_MS = 250
-/** How long a hypervisor may report `creating`. */
+/** How long a hypervisor may report `creating`, or a state that its last step should have changed. */
 const CREATING_DEADLINE_MS = 5 * 60_000
 
 export const observe = async (
@@ -124,21 +124,26 @@ const take = {
 
 const FINAL_STEPS: readonly Step[] = ['none', 'delete', 'forget']
 
-/** Takes steps of the lifecycle table until the desired state is observed. */
+/** Takes steps of the lifecycle table until the desired state is observed. A step has a deadline of its own, in its provider. */
 export const converge = async (target: Target, desired: Desired): Promise<void> => {
   const { provider, row } = target
-  const deadline = performance.now() + CREATING_DEADLINE_MS
+  const taken = new Set<Step>(['wait'])
+  let deadline = performance.now() + CREATING_DEADLINE_MS
   while (true) {
     await throwIfCancelled(target)
     const step = nextStep[desired][await observe(provider, row)]
-    await take[step](target)
-    if (FINAL_STEPS.includes(step)) return
-    if (performance.now() > deadline)
+    const isRepeated = taken.has(step)
+    if (isRepeated && performance.now() > deadline)
       throw fail(
         'timeout',
         `${row.ticket}: ${row.vmId} did not become ${desired} within ${CREATING_DEADLINE_MS / 60_000} minutes`,
         `See its state: agent-swarm status ${row.ticket}`,
       )
+    await take[step](target)
+    if (FINAL_STEPS.includes(step)) return
+    if (isRepeated) continue
+    taken.add(step)
+    deadline = performance.now() + CREATING_DEADLINE_MS
   }
 }
 

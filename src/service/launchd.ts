@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { explainBy, isFailure } from '../errors.ts'
+import { explainBy, fail, isFailure } from '../errors.ts'
 import type { Host, Launch, ServiceName, ServiceState, ServiceSystem, Step } from './system.ts'
 import { xmlText } from './words.ts'
 
@@ -13,9 +13,15 @@ const MARK = '<!-- Made by: agent-swarm service install'
 const PATHS = ['/opt/homebrew/bin', '/usr/local/bin', '/usr/bin', '/bin', '/usr/sbin', '/sbin']
 /** launchctl's answer for a service that the domain does not have: "Could not find service". */
 const NO_SERVICE = 113
+/** bootout's answers for a service that does not run, and for one that is still ending: "Operation now in progress". */
+const NO_PROCESS = 3
+const IS_ENDING = 36
 /** A service that was removed is gone after a moment, and until then a new one of its name is refused. */
 const TRIES = 20
+/** Launchd kills a service that does not end within this. */
+const EXIT_TIMEOUT_S = 20
 const BETWEEN_TRIES_MS = 500
+const LOOKS_AT_END = ((EXIT_TIMEOUT_S + 10) * 1_000) / BETWEEN_TRIES_MS
 
 type Value = string | number | boolean | readonly string[] | Readonly<Record<string, string>>
 
@@ -57,7 +63,7 @@ const contentOf = (label: string, log: string, { name, node, entry, home, user }
     RunAtLoad: true,
     KeepAlive: true,
     ThrottleInterval: 10,
-    ExitTimeOut: 20,
+    ExitTimeOut: EXIT_TIMEOUT_S,
     // Machines of Tart are processes, and outlive it.
     AbandonProcessGroup: true,
     ProcessType: 'Interactive',
@@ -117,11 +123,21 @@ export const openLaunchd = ({ run }: Host, launch: Launch): ServiceSystem => {
   const ask = ({ program, argv, doing, answers = [] }: Step) =>
     run(program, argv, { doing, answers, explain: explainLaunchctl })
   const bootstrap = launchctl(`starting ${label}`, 'bootstrap', domain, file)
-  const bootout = { ...launchctl(`ending ${label}`, 'bootout', target), answers: [3, NO_SERVICE] }
+  const bootout = { ...launchctl(`ending ${label}`, 'bootout', target), answers: [NO_PROCESS, IS_ENDING, NO_SERVICE] }
+  const print = () => ask({ ...launchctl(`looking at ${label}`, 'print', target), answers: [NO_SERVICE] })
+  /** What follows a bootout needs the service gone. */
+  const waitUntilGone = async (): Promise<void> => {
+    for (let looks = 1; (await print()).exitCode !== NO_SERVICE; looks += 1) {
+      if (looks === LOOKS_AT_END)
+        throw fail('timeout', `ending ${label}: launchd still has it`, 'Try again in a minute.')
+      await delay(BETWEEN_TRIES_MS)
+    }
+  }
   const runStep = async (step: Step): Promise<void> => {
     for (let tries = 1; ; tries += 1) {
       try {
-        return void (await ask(step))
+        await ask(step)
+        return step === bootout ? await waitUntilGone() : undefined
       } catch (error) {
         const isSettling = step === bootstrap && isFailure(error) && error.failure.kind === 'unknown'
         if (!isSettling || tries === TRIES) throw error
@@ -145,10 +161,7 @@ export const openLaunchd = ({ run }: Host, launch: Launch): ServiceSystem => {
     restart: [launchctl(`starting ${label}`, 'kickstart', '-k', target)],
     forget: [],
     state: async () => {
-      const { stdout, exitCode } = await ask({
-        ...launchctl(`looking at ${label}`, 'print', target),
-        answers: [NO_SERVICE],
-      })
+      const { stdout, exitCode } = await print()
       return stateOf(exitCode === 0 ? stdout : null, existsSync(file) ? startsAtLogin(name) : null)
     },
     log: { file: log },

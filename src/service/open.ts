@@ -1,25 +1,16 @@
 /** The service of this host: what it starts, and the system that keeps it running. */
-import { existsSync, realpathSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import { homedir, userInfo } from 'node:os'
 import { dirname, isAbsolute, join } from 'node:path'
 import { fail } from '../errors.ts'
 import { openLaunchd } from './launchd.ts'
+import { stableNodePath } from './node-path.ts'
 import type { Host, Launch, ServiceName, ServiceSystem, User } from './system.ts'
 import { openSystemd } from './systemd.ts'
 import { openTaskScheduler } from './task-scheduler.ts'
 
 /** `user`, `home`: of a system unit that is another user's. */
 export type Wanted = { name: ServiceName; system: boolean; user: string | null; home: string | null }
-
-/** Links that stay when Node is updated, for example by Homebrew. */
-const STABLE_NODES = ['/opt/homebrew/bin/node', '/usr/local/bin/node', '/usr/bin/node']
-
-const nodePath = (): string => {
-  const node = process.execPath
-  const stable = STABLE_NODES.find(path => existsSync(path) && realpathSync(path) === realpathSync(node))
-  return stable ?? node
-}
 
 /** In a package this file lies one folder deeper than in a checkout. */
 const entryPath = (): string => {
@@ -74,7 +65,7 @@ export const openService = async (host: Host, { name, system, user, home }: Want
     const folder = home ?? (owner === own ? host.environment.AGENT_SWARM_HOME : undefined) ?? ''
     const absolute = folder === '' ? join(owner.home, '.agent-swarm') : folder
     if (!isAbsolute(absolute)) throw fail('usage', `The home must be an absolute path, not "${absolute}".`)
-    return { name, node: nodePath(), entry: entryPath(), home: absolute, user: owner }
+    return { name, node: stableNodePath(process.execPath), entry: entryPath(), home: absolute, user: owner }
   }
   if (!system && (user !== null || home !== null))
     throw fail('usage', '--user and --user-home are for a unit of the system.', 'Add --system, as root.')

@@ -378,6 +378,41 @@ describe('on macOS', () => {
     expect(await look(system)).toMatchObject({ installed: false, enabled: false, running: false })
   })
 
+  test('one that is still ending (36) is waited for, by an install and by an uninstall', async () => {
+    // Launchd has it for two more looks, and refuses another one meanwhile.
+    const launchctl = `#!/bin/sh
+state=${systems.file('')}
+echo "launchctl $*" >>"$state/calls"
+case $1 in
+  bootout)
+    [ -e "$state/loaded" ] || { echo 'Boot-out failed: 3: No such process' >&2; exit 3; }
+    echo 2 >"$state/ending"
+    echo 'Boot-out failed: 36: Operation now in progress' >&2
+    exit 36 ;;
+  bootstrap)
+    [ ! -e "$state/loaded" ] || { echo 'Bootstrap failed: 37: Operation already in progress' >&2; exit 37; }
+    touch "$state/loaded" ;;
+  print)
+    if [ -e "$state/ending" ]; then
+      looks=$(cat "$state/ending")
+      [ "$looks" -gt 0 ] && echo $((looks - 1)) >"$state/ending" || rm "$state/ending" "$state/loaded"
+    fi
+    [ -e "$state/loaded" ] || { echo 'Could not find service' >&2; exit 113; }
+    printf '\\tstate = running\\n' ;;
+esac
+`
+    writeFileSync(join(systems.bin, 'launchctl'), launchctl)
+    const system = await openOn('darwin')
+    await install(system)
+    writeFileSync(system.file, system.content.replace('Interactive', 'Background'))
+    systems.calls()
+    expect(await install(system)).toMatchObject({ result: 'done', running: true })
+    expect(changes()).toHaveLength(3)
+    expect(await uninstall(system, { dryRun: false })).toMatchObject({ result: 'done' })
+    expect(existsSync(system.file)).toBe(false)
+    expect(existsSync(systems.file('loaded'))).toBe(false)
+  })
+
   test('without a log-in at the screen, it says so', async () => {
     systems.breaks('launchctl', 'Bootstrap failed: 125: Domain does not support specified action')
     await expect(install(await openOn('darwin'))).rejects.toMatchObject({

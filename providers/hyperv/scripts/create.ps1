@@ -1,6 +1,15 @@
 # Makes a machine. $a.base null: its disk is there already.
 # Two machines that are made at once would choose the same address.
 Enter-Lock 'addresses'
+if (-not $a.base) {
+  # A script outlives a recovery that is killed, and may have made it meanwhile. A VM that is not made never ran, and its disk stays.
+  $left = Get-Machine
+  if ((Read-Mark $left).made) {
+    Write-Answer @{ done = $true; existed = $true }
+    exit 0
+  }
+  if ($left) { Hyper-V\Remove-VM -VM $left -Force }
+}
 $all = @(Hyper-V\Get-VM)
 Assert-NotRenamed $all
 if ($a.mark.address -and @($all | Where-Object { "$((Read-Mark $_).address)" -eq $a.mark.address }).Count -gt 0) { Deny 'address-taken' }

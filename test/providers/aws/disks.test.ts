@@ -1,7 +1,10 @@
 /** Checkpoints and the end of a machine where AWS behaves in its own way: see traps.ts for what is known of each. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { awsOptions, BASE } from '../../support/ec2/bench.ts'
+import { awsOptions, BASE, type Unit } from '../../support/ec2/bench.ts'
 import { tagValue } from '../../support/ec2/ec2.ts'
+import type { Volume } from '../../support/ec2/state.ts'
 import { actions, ID, open, withMachine } from './unit.ts'
 
 // ── Checkpoints ──
@@ -27,30 +30,97 @@ test('a restore waits for a checkpoint that AWS still copies', async () => {
   expect([...ec2.state.tasks.values()].map(({ state }) => state)).toEqual(['succeeded'])
 })
 
-test('a restore waits for the newest checkpoint, too, and keeps the present disk when AWS could not make that', async () => {
-  const { ec2, provider } = await withMachine()
+/** AWS copies the newest checkpoint for some looks, and then has it, or not. */
+const copied = ({ ec2 }: Unit, looks: number, end: 'completed' | 'error') => {
+  const snapshot = [...ec2.state.snapshots.values()].at(-1)
+  if (snapshot === undefined) throw new Error('it has no snapshot')
+  snapshot.state = 'pending'
+  snapshot.changes = [{ looks, apply: () => Object.assign(snapshot, { state: end }) }]
+  return snapshot
+}
+
+test('nothing that the guest does while AWS copies is lost: a restore that would wait does so before it keeps the state', async () => {
+  const unit = await withMachine()
+  const { ec2, provider } = unit
+  await provider.checkpoint(ID, 'one')
+  const wanted = copied(unit, 6, 'completed')
+  const root = ec2.rootFolder(ID)
+  // The guest works all the time.
+  let looks = 0
+  ec2.watch(({ action, when }) => {
+    if (action !== 'DescribeSnapshots' || when !== 'before') return
+    looks += 1
+    writeFileSync(join(root, 'state'), String(looks))
+  })
+  await provider.checkpoint(ID, 'pre-restore-1')
+  const [kept] = [...ec2.state.snapshots.values()].slice(-1)
+  expect(wanted.state).toBe('completed')
+  expect(Number(readFileSync(join(ec2.state.disk(kept?.id ?? ''), 'state'), 'utf8'))).toBeGreaterThan(5)
+  // That of the present disk is not waited for.
+  copied(unit, 40, 'completed')
+  const from = ec2.calls.length
+  let pending: string | undefined
+  ec2.watch(({ action }) => {
+    if (action === 'CreateReplaceRootVolumeTask') pending ??= kept?.state
+  })
+  await provider.restore(ID, 'one')
+  expect(pending).toBe('pending')
+  const before = actions(unit, from).slice(0, actions(unit, from).indexOf('CreateReplaceRootVolumeTask'))
+  expect(before.filter(action => action === 'DescribeSnapshots')).toHaveLength(1)
+})
+
+test('the disk that a restore replaced stays until AWS has copied its newest checkpoint, and goes with the next one', async () => {
+  const unit = await withMachine()
+  const { ec2, provider } = unit
   await provider.checkpoint(ID, 'one')
   await ec2.script(ID, 'echo latest >state')
-  const newest = async (name: string, end: 'completed' | 'error') => {
-    await provider.checkpoint(ID, name)
-    const snapshot = [...ec2.state.snapshots.values()].at(-1)
-    if (snapshot === undefined) throw new Error('it has no snapshot')
-    snapshot.state = 'pending'
-    snapshot.changes = [{ looks: 5, apply: () => Object.assign(snapshot, { state: end }) }]
-    return snapshot
-  }
-  await newest('pre-restore-1', 'error')
+  await provider.checkpoint(ID, 'pre-restore-1')
+  const newest = copied(unit, 8, 'completed')
+  await provider.restore(ID, 'one')
+  expect(newest.state).toBe('pending')
+  const former = [...ec2.state.volumes.values()].find(({ id }) => id === newest.volume)
+  expect(former).toMatchObject({ state: 'available' })
+  expect(tagValue(former?.tags ?? [], 'agent-swarm:vm')).toBe(ID)
+  // A disk of this machine that no restore replaced is somebody's, for example detached to look into it.
+  const other = { ...structuredClone({ ...former, changes: [] }), id: 'vol-0ffffffffffffffff' } as Volume
+  ec2.state.volumes.set(other.id, other)
+  for (let n = 0; n < 8; n += 1) await provider.listCheckpoints(ID)
+  await provider.checkpoint(ID, 'two')
+  expect([...ec2.state.volumes.keys()]).toEqual([ec2.instanceOf(ID).mappings[0]?.volume, other.id])
+})
+
+test('a checkpoint of the former disk that AWS cannot make keeps its disk until the delete', async () => {
+  const unit = await withMachine()
+  const { ec2, provider } = unit
+  await provider.checkpoint(ID, 'one')
+  await provider.checkpoint(ID, 'pre-restore-1')
+  // AWS says so before the restore.
+  copied(unit, 1, 'error')
+  await provider.listCheckpoints(ID)
   await expect(provider.restore(ID, 'one')).rejects.toMatchObject({
     failure: { kind: 'damaged', message: expect.stringContaining('pre-restore-1') },
   })
-  expect(await ec2.script(ID, 'cat state')).toBe('latest')
-  const second = await newest('pre-restore-2', 'completed')
-  let before: string | null = null
-  ec2.watch(({ action }) => {
-    if (action === 'CreateReplaceRootVolumeTask') before ??= second.state
-  })
+  await ec2.script(ID, 'echo latest >state')
+  await provider.checkpoint(ID, 'pre-restore-2')
+  const newest = copied(unit, 3, 'error')
   await provider.restore(ID, 'one')
-  expect(before).toBe('completed')
+  await provider.checkpoint(ID, 'two')
+  await provider.checkpoint(ID, 'three')
+  expect(newest.state).toBe('error')
+  expect(readFileSync(join(ec2.state.disk(newest.volume), 'state'), 'utf8')).toBe('latest\n')
+  const images = [...ec2.state.images.keys()]
+  await provider.deleteVm(ID)
+  expect([ec2.everything(), [...ec2.state.images.keys()]]).toEqual([[], images])
+})
+
+test('a former disk that AWS does not delete now fails neither the restore nor a checkpoint', async () => {
+  const { ec2, provider } = await withMachine()
+  await provider.checkpoint(ID, 'one')
+  ec2.failNext('DeleteVolume', 'UnauthorizedOperation')
+  await provider.restore(ID, 'one')
+  expect(ec2.state.volumes.size).toBe(2)
+  await provider.checkpoint(ID, 'two')
+  expect(ec2.state.volumes.size).toBe(1)
 })
 
 test('the same checkpoint restored twice is two tasks', async () => {
@@ -235,4 +305,16 @@ test('what is left of a machine that somebody terminated is found by its tags, a
   await unit.provider.deleteVm(ID)
   expect(await unit.provider.leftovers?.()).toEqual([])
   expect(await unit.provider.hasLeftDisk?.(ID)).toBe(false)
+})
+
+test('while AWS terminates a machine, its checkpoints are left', async () => {
+  const { ec2, provider } = await withMachine()
+  await provider.checkpoint(ID, 'one')
+  expect(await provider.hasLeftDisk?.(ID)).toBe(false)
+  ec2.terminate(ID)
+  const instance = ec2.instanceOf(ID)
+  instance.changes = []
+  expect(instance.state).toBe('shutting-down')
+  await expect(provider.status(ID)).rejects.toMatchObject({ failure: { kind: 'no-such-vm' } })
+  expect(await provider.hasLeftDisk?.(ID)).toBe(true)
 })

@@ -107,8 +107,9 @@ const cases: Readonly<Record<string, Case>> = {
       for (let n = 0; n < 10; n += 1) await provider.listVms()
     },
     check: async unit => {
-      // Either disk, and no other one beside it.
       expect(['saved', 'later']).toContain(await unit.ec2.script(ID, 'cat state'))
+      // The disk that AWS replaced goes with the next checkpoint.
+      await unit.open().checkpoint(ID, 'next')
       expect(unit.ec2.state.volumes.size).toBe(1)
     },
   },

@@ -35,6 +35,18 @@ test('a machine has version 2 of the metadata service alone, one hop, and no rol
   expect({ profile, groups }).toEqual({ profile: null, groups: ['sg-0aaaaaaaaaaaaaaaa'] })
 })
 
+test.for([
+  ['t3.medium', 'on-demand', 'standard'],
+  ['t3.medium', 'spot', 'standard'],
+  ['m7i.large', 'on-demand', null],
+] as const)(
+  'a machine costs no more than its price, since it spends no credits: %s, %s',
+  async ([type, market, credits]) => {
+    const { ec2 } = await withMachine({ settings: { awsTypes: [type], awsMarket: market } })
+    expect(ec2.instanceOf(ID)).toMatchObject({ type, credits })
+  },
+)
+
 test('everything of a machine has its mark from the start', async () => {
   const { ec2 } = await withMachine({ settings: { awsMarket: 'spot' } })
   const instance = ec2.instanceOf(ID)

@@ -85,6 +85,12 @@ export const traps: readonly Trap[] = [
     'a launch that AWS ends at once fails with its reason',
   ),
   row(
+    'burstable types are unlimited',
+    'T3, T3a and T4g spend credits that they do not have, which is billed beyond the price.',
+    'life',
+    'costs no more than its price, since it spends no credits',
+  ),
+  row(
     'metadata service',
     'Version 1 needs no token; containers are one hop away; a role has rights.',
     'life',
@@ -115,6 +121,18 @@ export const traps: readonly Trap[] = [
     'A volume cannot be made of it yet.',
     'disks',
     'a restore waits for a checkpoint that AWS still copies',
+  ),
+  row(
+    'the guest goes on while AWS copies',
+    'What it does after the checkpoint of the present state is not in it.',
+    'disks',
+    'nothing that the guest does while AWS copies is lost',
+  ),
+  row(
+    'an instance shuts down for a while',
+    'Its machine is gone, and it is neither present nor terminated.',
+    'disks',
+    'while AWS terminates a machine, its checkpoints are left',
   ),
   row(
     'few snapshots of one volume at a time',
@@ -244,6 +262,6 @@ export const traps: readonly Trap[] = [
     'a snapshot may end in an error',
     'After the call that made it has ended.',
     'disks',
-    'keeps the present disk when AWS could not make that',
+    'that AWS cannot make keeps its disk until the delete',
   ),
 ]

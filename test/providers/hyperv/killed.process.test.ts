@@ -1,5 +1,5 @@
 /** agent-swarm is killed (-9) while PowerShell works for it, which goes on: after the next start everything has an owner. */
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openCli } from '../../support/cli.ts'
@@ -70,6 +70,26 @@ describe.skipIf(noPwsh !== null)(`killed beside Hyper-V${noPwsh === null ? '' : 
       await killAt(cmdlet, 'create', 'DROP-1')
       await nextStart()
       await swarm('delete', 'DROP-1', '--force').catch(() => {})
+      expect(await ownerless()).toEqual([])
+    })
+
+  for (const cmdlet of some(['New-VM', 'Set-VMFirmware'], 2))
+    test(`at ${cmdlet}: a recovery that was killed is done by the next create`, { timeout }, async () => {
+      await swarm('create', 'DROP-3')
+      const [machine] = standIn.state().vms
+      const vmId = machine?.name ?? ''
+      writeFileSync(join(standIn.contentOf(vmId), 'work'), 'of days')
+      await swarm('stop', 'DROP-3')
+      standIn.change(state => {
+        state.vms = []
+      })
+      await swarm('reconcile')
+      await killAt(cmdlet, 'create', 'DROP-3')
+      await nextStart()
+      await swarm('create', 'DROP-3')
+      expect(JSON.parse(await swarm('list', '--json'))).toMatchObject([{ ticket: 'DROP-3', vmId, status: 'running' }])
+      expect(readFileSync(join(standIn.contentOf(vmId), 'work'), 'utf8')).toBe('of days')
+      await swarm('delete', 'DROP-3', '--force')
       expect(await ownerless()).toEqual([])
     })
 

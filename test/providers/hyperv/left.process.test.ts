@@ -1,5 +1,5 @@
 /** What is left of machines that somebody removed in Hyper-V Manager, and what a host says of itself. */
-import { rmSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { hypervOptions, IMAGE, openHypervHome } from '../../support/hyperv/bench.ts'
@@ -46,6 +46,98 @@ test.skipIf(noPwsh !== null)(
       await provider.deleteVm(VM)
       await expect(provider.recoverVm?.(VM, null, options)).rejects.toMatchObject({ failure: { kind: 'no-such-vm' } })
       expect(await provider.leftovers?.()).toEqual([])
+    } finally {
+      close()
+    }
+  },
+)
+
+/** A machine with work on its last disk, which somebody removed in Hyper-V Manager. */
+const removed = async () => {
+  const opened = await openHypervHome()
+  const { provider, standIn, script } = opened
+  const fault = (cmdlet: string | null) =>
+    standIn.change(state => {
+      const broken = { id: 'Unspecified', category: 'NotSpecified', message: 'Unbekannter Fehler.', code: 0x80004005 }
+      state.faults = cmdlet === null ? {} : { [cmdlet]: broken }
+    })
+  const removeVm = () =>
+    standIn.change(state => {
+      state.vms = []
+      state.snapshots = []
+    })
+  await provider.createVm('AB-1', IMAGE, options)
+  await provider.checkpoint(VM, 'one')
+  await provider.startVm(VM)
+  await script(VM, 'echo work >"$HOME/file"')
+  removeVm()
+  return { ...opened, fault, removeVm }
+}
+const seedOf = (home: string) => readFileSync(join(home, 'hyperv', VM, 'seed.iso'), 'latin1')
+
+test.skipIf(noPwsh !== null)(
+  `a recovery that ended in the middle leaves the machine absent, and the next one makes it of the same disk${leftOut}`,
+  { timeout: 600_000 },
+  async () => {
+    const { provider, standIn, home, script, fault, close } = await removed()
+    try {
+      const seed = seedOf(home)
+      // Before it has its mark, and after.
+      for (const cmdlet of ['Set-VM', 'Set-VMFirmware']) {
+        fault(cmdlet)
+        await expect(provider.recoverVm?.(VM, 'AB-1', options)).rejects.toMatchObject({ failure: { kind: 'unknown' } })
+        expect(standIn.state().vms).toHaveLength(1)
+        await expect(provider.status(VM)).rejects.toMatchObject({ failure: { kind: 'no-such-vm' } })
+        expect(await provider.listVms()).toEqual([])
+        expect(await provider.hasLeftDisk?.(VM)).toBe(true)
+        expect(await provider.leftovers?.()).toMatchObject([{ vmId: VM, hasDisk: true }])
+      }
+      fault(null)
+      expect(await provider.recoverVm?.(VM, 'AB-1', options)).toBe('Its checkpoints are gone')
+      expect(await provider.listVms()).toMatchObject([{ vmId: VM, ticket: 'AB-1', status: 'stopped' }])
+      // With the seed that it left, and so with its address.
+      expect(seedOf(home)).toBe(seed)
+      expect(standIn.vm(VM).notes).toContain('"address":"10.177.0.10/20"')
+      await provider.startVm(VM)
+      expect(await script(VM, 'cat "$HOME/file"')).toBe('work')
+      expect(await provider.recoverVm?.(VM, 'AB-1', options)).toBe(null)
+      expect(standIn.state().vms).toHaveLength(1)
+      await provider.deleteVm(VM)
+      expect(await standIn.violations()).toBe('')
+    } finally {
+      close()
+    }
+  },
+)
+
+test.skipIf(noPwsh !== null)(
+  `a recovery on a new place never takes the seed of the old one, however often it fails${leftOut}`,
+  { timeout: 600_000 },
+  async () => {
+    const { provider, standIn, home, fault, removeVm, close } = await removed()
+    const addressOf = (name: string) => standIn.vm(name).notes.match(/"address":"([^"]*)"/)?.[1]
+    try {
+      // Another machine has its address.
+      const other = 'as-ab-2-0000000b'
+      await provider.createVm('AB-2', IMAGE, hypervOptions(other))
+      expect(addressOf(other)).toBe('10.177.0.10/20')
+      // Before the seed is written, and after.
+      standIn.write('no-icacls', '')
+      await expect(provider.recoverVm?.(VM, 'AB-1', options)).rejects.toMatchObject({ failure: expect.anything() })
+      standIn.remove('no-icacls')
+      expect(seedOf(home)).toContain('"addresses":["10.177.0.10/20"]')
+      fault('New-VM')
+      await expect(provider.recoverVm?.(VM, 'AB-1', options)).rejects.toMatchObject({ failure: { kind: 'unknown' } })
+      fault(null)
+      await provider.recoverVm?.(VM, 'AB-1', options)
+      expect(addressOf(VM)).toBe('10.177.0.11/20')
+      expect(seedOf(home)).toContain('"addresses":["10.177.0.11/20"]')
+      // From then on, that is the seed that it has.
+      removeVm()
+      const seed = seedOf(home)
+      await provider.recoverVm?.(VM, 'AB-1', options)
+      expect(seedOf(home)).toBe(seed)
+      expect(addressOf(VM)).toBe('10.177.0.11/20')
     } finally {
       close()
     }

@@ -78,6 +78,11 @@ const traps: readonly (readonly [trap: string, fact: string, title: string])[] =
   ],
   ['processor seconds', 'Hyper-V counts none', 'has no processor seconds'],
   ['two creates at once', 'would choose one address', 'two machines made at once never have one address'],
+  [
+    'half a recovery',
+    'its VM has the disk, and Remove-VM deletes no disk',
+    'a recovery that ended in the middle leaves the machine absent',
+  ],
   ['killed callers', 'a script outlives them', 'a create that was killed leaves nothing without an owner'],
   [
     'scripts that outlive',

@@ -89,6 +89,18 @@ const run = (state: State, instance: Instance): void => {
   })
 }
 
+/** What AWS gives a launch that does not say it: T2 is the one that is not unlimited. */
+const creditsOf = ({ InstanceType, CreditSpecification }: Input): Instance['credits'] => {
+  const wanted = (CreditSpecification as { CpuCredits?: string } | undefined)?.CpuCredits
+  if (!/^t[234]/.test(String(InstanceType))) {
+    if (wanted === undefined) return null
+    throw refuse('InvalidParameterCombination', 'The instance type does not support specifying CreditSpecification.')
+  }
+  if (wanted === undefined) return String(InstanceType).startsWith('t2.') ? 'standard' : 'unlimited'
+  if (wanted === 'standard' || wanted === 'unlimited') return wanted
+  throw refuse('InvalidParameterValue', `Value (${wanted}) for parameter CpuCredits is invalid.`)
+}
+
 const makeInstance = (state: State, input: Input, tags: readonly Tag[]): Instance => {
   const { rootDevice, mappings } = makeDisks(state, input)
   const instance: Instance = {
@@ -100,6 +112,7 @@ const makeInstance = (state: State, input: Input, tags: readonly Tag[]): Instanc
     metadata: (input.MetadataOptions ?? {}) as Record<string, unknown>,
     groups: (input.SecurityGroupIds ?? []) as string[],
     profile: input.IamInstanceProfile ?? null,
+    credits: creditsOf(input),
   }
   state.instances.set(instance.id, instance)
   run(state, instance)

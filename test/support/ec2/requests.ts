@@ -10,6 +10,7 @@ export const TYPES: Readonly<Record<string, { cpus: number; memory: number; arch
   't3.medium': { cpus: 2, memory: 4096, architectures: ['x86_64'] },
   't3.large': { cpus: 2, memory: 8192, architectures: ['x86_64'] },
   't3.xlarge': { cpus: 4, memory: 16_384, architectures: ['x86_64'] },
+  'm7i.large': { cpus: 2, memory: 8192, architectures: ['x86_64'] },
   't4g.medium': { cpus: 2, memory: 4096, architectures: ['arm64'] },
 }
 export const GROUP = 'sg-0aaaaaaaaaaaaaaaa'

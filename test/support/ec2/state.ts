@@ -41,6 +41,8 @@ export type Instance = Thing & {
   metadata: Record<string, unknown>
   groups: string[]
   profile: unknown
+  /** How a type that earns CPU credits spends more than it has: not at all, or for money. Null: its type earns none. */
+  credits: 'standard' | 'unlimited' | null
 }
 export type Image = Thing & {
   id: string

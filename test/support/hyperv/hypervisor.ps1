@@ -309,9 +309,10 @@ $cmdlets = @{
     if (-not $p.Force) { Fail 'InvalidOperation' InvalidOperation 'PowerShell befindet sich im nicht interaktiven Modus.' }
     if ($vm.state -notin 'Off', 'Saved', 'FastSaved', 'OffCritical', 'SavedCritical') { Fail-State RemoveVM $vm }
     # It deletes no disk, and merges the differences of checkpoints after it returned.
+    $hadSnapshots = @($state.snapshots | Where-Object { $_.vm -eq $vm.id }).Count -gt 0
     $state.vms = @($state.vms | Where-Object { $_.id -ne $vm.id })
     $state.snapshots = @($state.snapshots | Where-Object { $_.vm -ne $vm.id })
-    foreach ($path in @($state.vhds.Keys | Where-Object { $_ -like '*.avhdx' -and $_.StartsWith([IO.Path]::GetDirectoryName($vm.path)) })) {
+    foreach ($path in @($state.vhds.Keys | Where-Object { $hadSnapshots -and $_ -like '*.avhdx' -and $_.StartsWith([IO.Path]::GetDirectoryName($vm.path)) })) {
       if ([IO.File]::Exists($path)) { Start-Merge $vm.id $path }
       $state.vhds.Remove($path)
     }
