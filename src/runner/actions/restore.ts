@@ -39,8 +39,9 @@ const afterFailure = async (target: Target, { name, keptAs }: Restore, wasRunnin
   const { kind, message, remedy } = failureOf(error, `restoring ${name}`)
   const failed = (text: string, way: string | null) => fail(kind, `${message}. ${text}`, way, error)
   const state = async () => ((await pausedReason(provider, row)) === null ? observe(provider, row) : 'paused')
-  // A hypervisor that refused at once changed nothing.
-  if (wasRunning && (await state().catch(() => null)) === 'running') return failed('The machine runs as before', remedy)
+  // A hypervisor that refused at once changed nothing; one that failed later may have restored it.
+  if (wasRunning && (await state().catch(() => null)) === 'running')
+    return failed(`The machine runs, and its state before is kept as ${keptAs}`, remedy)
   try {
     caller.onPhase('back to the state before')
     await provider.restore(row.vmId, keptAs)
