@@ -81,13 +81,13 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
     return ''
   })
 
-  /** One runner's life. `lies`: what the guest does in place of what it is asked for. */
+  /** One runner's life. `lies`: what the guest does in place of what it is asked for; null: there is no link to it. */
   const runner = async (
     own = context,
     {
       lies = guest => guest,
       ...times
-    }: { lies?: (guest: AgentGuest) => AgentGuest; stoppingMs?: number; startingMs?: number } & Partial<
+    }: { lies?: (guest: AgentGuest) => AgentGuest | null; stoppingMs?: number; startingMs?: number } & Partial<
       Pick<SupervisorContext, 'repositoryAgent' | 'closed'>
     > = {},
   ) => {

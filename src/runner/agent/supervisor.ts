@@ -114,7 +114,7 @@ const afterUnit = (
   const isGone = unit.exit === null && (!unit.folder || unit.boot !== row.progress.boot)
   if (isGone && row.progress.ending === null) {
     const what = unit.folder ? 'The machine was restarted.' : 'The machine is in another state than before.'
-    if (startAgain(registry, ticket, row, what, clock())) return 'again'
+    if (startAgain(registry, ticket, { ...row, ...countersOf(row, following) }, what, clock())) return 'again'
     return { result: 'crashed', reason: `${what} That happened too often.` }
   }
   following.drainSince ??= performance.now()
@@ -137,13 +137,15 @@ const decideEnd = ({ registry }: SupervisorContext, { ticket, row }: Looking, wo
   return ending
 }
 
+const writeCounters = ({ registry }: SupervisorContext, ticket: EnvironmentKey, following: Following): void => {
+  following.writtenAt = performance.now()
+  registry.updateAgent(ticket, following.run, known => countersOf(known, following))
+}
+
 /** What is known of the run that works now. */
-const keepCounters = ({ registry }: SupervisorContext, { ticket, row }: Looking, following: Following): void => {
-  const now = performance.now()
+const keepCounters = (context: SupervisorContext, { ticket, row }: Looking, following: Following): void => {
   const isNew = following.session() !== null && row.session === null
-  if (!isNew && now - following.writtenAt < WRITE_MS) return
-  following.writtenAt = now
-  registry.updateAgent(ticket, row.run, known => countersOf(known, following))
+  if (isNew || performance.now() - following.writtenAt >= WRITE_MS) writeCounters(context, ticket, following)
 }
 
 /** Counts the time since the last tick. A machine that keeps a look waiting works meanwhile. */
@@ -151,6 +153,15 @@ const countWork = (following: Following, now: number): void => {
   const gap = now - (following.seenAt ?? now)
   if (gap > 0) following.workedMs += Math.min(gap, MAX_GAP_MS)
   following.seenAt = now
+}
+
+/** Writes what it counted, too: a machine decides how often its link is lost. */
+const endFollowing = (context: SupervisorContext, ticket: EnvironmentKey, following: Following): void => {
+  // A run that has ended is written already.
+  if (!following.isActive()) return
+  if (following.seenAt !== null) countWork(following, context.clock().getTime())
+  following.stop()
+  writeCounters(context, ticket, following)
 }
 
 const atWork = async (context: SupervisorContext, looking: Looking, following: Following): Promise<void> => {
@@ -229,8 +240,13 @@ export const openSupervisor = (context: SupervisorContext) => {
     return performance.now() - since > (context.startingMs ?? STARTING_MS)
   }
   const stopFollowing = (ticket: EnvironmentKey): void => {
-    followings.get(ticket)?.stop()
+    const following = followings.get(ticket)
     followings.delete(ticket)
+    try {
+      if (following !== undefined) endFollowing(context, ticket, following)
+    } catch (error) {
+      report(ticket, error)
+    }
   }
   const followingOf = async ({ ticket, row, guest }: Looking): Promise<Following> => {
     const known = followings.get(ticket)
@@ -249,7 +265,7 @@ export const openSupervisor = (context: SupervisorContext) => {
     const restored = registry.restoredSince(ticket, row.progress.operation)
     if (restored !== null) {
       stopFollowing(ticket)
-      return afterRestore(context, looking, restored)
+      return afterRestore(context, { ...looking, row: registry.agent(ticket) ?? row }, restored)
     }
     if (row.state === 'ended') return handOver(context, ticket, row)
     if (row.progress.ending !== null && row.progress.boot === null) {

@@ -10,6 +10,13 @@ import type { Route } from './route.ts'
 
 /** For a whole fetch or push. */
 const DEADLINE_MS = 30 * 60_000
+/**
+ * How long git may take to end after its input has, before a signal ends it. Longer than the processor time of one git process:
+ * git removes what it has of a push unless a signal ends it.
+ */
+const LEFT_GRACE_MS = 5 * 60_000
+/** The same, when the gateway closes. */
+const CLOSING_GRACE_MS = 2_000
 /** How long a guest may send nothing that it owes, or take nothing that is ready. */
 const STALL_MS = 60_000
 /** The commits that a machine has, in a fetch: git unpacks at most 10 MiB of them. */
@@ -31,7 +38,9 @@ export type BackendContext = {
   environment: Readonly<Record<string, string | undefined>>
   /** Milliseconds. */
   stallMs?: number | undefined
+  deadlineMs?: number | undefined
 }
+const PUSH = 'git-receive-pack'
 
 /** The variables of CGI. Only checked values of the request get there. Throws when it is not a request of git. */
 const cgiEnvironment = ({ route, vmId, request }: BackendRequest): Record<string, string> => {
@@ -40,6 +49,8 @@ const cgiEnvironment = ({ route, vmId, request }: BackendRequest): Record<string
   const type = isDiscovery ? undefined : `application/x-${service}-request`
   const encoding = headers['content-encoding']
   if (!isDiscovery && headers['content-type'] !== type) throw fail('usage', `the body is not ${type}`)
+  // git never sends a push in gzip (2.39).
+  if (encoding !== undefined && service === PUSH) throw fail('usage', 'the body of a push has an encoding')
   if (encoding !== undefined && !/^(?:x-)?gzip$/.test(encoding)) throw fail('usage', 'the body is not in gzip')
   const protocol = String(headers['git-protocol'] ?? '')
   const length = headers['content-length'] ?? ''
@@ -52,7 +63,9 @@ const cgiEnvironment = ({ route, vmId, request }: BackendRequest): Record<string
     REMOTE_USER: vmId,
     REMOTE_ADDR: '127.0.0.1',
     ...(type === undefined ? {} : { CONTENT_TYPE: type }),
-    ...(/^\d{1,12}$/.test(length) ? { CONTENT_LENGTH: length } : {}),
+    // Without a length, receive-pack itself reads a push, and http-backend ends with it. With one, http-backend waits for a byte
+    // that never comes, also when receive-pack has answered, and reads the end of a body that is too short without end (2.39).
+    ...(service !== PUSH && /^\d{1,12}$/.test(length) ? { CONTENT_LENGTH: length } : {}),
     ...(encoding === undefined ? {} : { HTTP_CONTENT_ENCODING: 'gzip' }),
     ...(/^version=[0-2]$/.test(protocol) ? { GIT_PROTOCOL: protocol } : {}),
   }
@@ -106,16 +119,20 @@ const parseHead = (bytes: Buffer): { status: number; headers: [string, string][]
   return { status, headers: headers.filter(([name]) => PASSED_ON.includes(name)), rest: bytes.subarray(end + 4) }
 }
 
-/** Writes git's answer. `mayWait`: whether git waits for a guest that reads slowly. False when there was no complete head. */
-const sendAnswer = async (stdout: Readable, response: ServerResponse, mayWait: () => boolean): Promise<boolean> => {
+/**
+ * Writes git's answer. `mayWait`: whether git waits for a guest that reads slowly. `left` aborts when the guest has left, or is taken
+ * for it. False when there was no complete head.
+ */
+const sendAnswer = async (
+  stdout: Readable,
+  response: ServerResponse,
+  mayWait: () => boolean,
+  left: AbortSignal,
+): Promise<boolean> => {
   let head = Buffer.alloc(0)
   const write = async (chunk: Buffer) => {
     if (response.destroyed || response.write(chunk) || !mayWait()) return
-    const left = new AbortController()
-    const leave = () => left.abort()
-    response.once('close', leave)
-    await once(response, 'drain', { signal: left.signal }).catch(() => {})
-    response.off('close', leave)
+    await once(response, 'drain', { signal: left }).catch(() => {})
   }
   for await (const chunk of stdout) {
     if (response.headersSent) {
@@ -132,12 +149,36 @@ const sendAnswer = async (stdout: Readable, response: ServerResponse, mayWait: (
   return response.headersSent
 }
 
+/** Ends git before it has answered: a push by the end of its input, and by a signal when it goes on for `graceMs`. */
+const openCutOff = ({ route, request }: BackendRequest, stdin: Writable, stop: AbortController) => {
+  let soonest = Number.POSITIVE_INFINITY
+  let timer: NodeJS.Timeout | undefined
+  return {
+    isDone: () => soonest < Number.POSITIVE_INFINITY,
+    cutOff: (graceMs: number): void => {
+      if (graceMs >= soonest) return
+      soonest = graceMs
+      request.unpipe(stdin)
+      request.resume()
+      stdin.destroy()
+      clearTimeout(timer)
+      if (route.service === PUSH) timer = setTimeout(() => stop.abort(), graceMs)
+      else stop.abort()
+    },
+    /** git has ended. */
+    end: (): void => {
+      soonest = 0
+      clearTimeout(timer)
+    },
+  }
+}
+
 /**
  * Serves one request from its mirror. `decide` answers the hook of a push; from then on the guest's leaving ends nothing, so that
  * mirror and remote agree. Resolves when git has ended; throws when it gave no answer.
  */
 export const serveBackend = async (
-  { home, environment, stallMs = STALL_MS }: BackendContext,
+  { home, environment, stallMs = STALL_MS, deadlineMs = DEADLINE_MS }: BackendContext,
   exchange: BackendRequest,
   signal: AbortSignal,
   decide: (question: Question) => Promise<Answer>,
@@ -150,21 +191,29 @@ export const serveBackend = async (
     GIT_PROJECT_ROOT: mirrorsFolder(home),
   }
   const stop = new AbortController()
+  const left = new AbortController()
   let isDeciding = false
-  const leave = () => {
-    if (!isDeciding) stop.abort()
-  }
   const program: StreamedProgram = await streamProgram(environment, 'git', ['http-backend'], {
-    ...{ env, deadline: DEADLINE_MS, limits: pushLimits(limits), signal: stop.signal },
+    ...{ env, deadline: deadlineMs, limits: pushLimits(limits), signal: stop.signal },
   })
+  const { cutOff, isDone: isCutOff, end: endCutOff } = openCutOff(exchange, program.stdin, stop)
+  const endWithin = (graceMs: number) => {
+    left.abort()
+    // git ends by itself when the hook has its answer, whatever the guest does.
+    if (!isDeciding) cutOff(graceMs)
+  }
+  const leave = () => endWithin(LEFT_GRACE_MS)
+  const close = () => endWithin(CLOSING_GRACE_MS)
   response.once('close', leave)
-  signal.addEventListener('abort', leave, { once: true })
-  if (signal.aborted || response.destroyed) leave()
-  answerHook(program.channel, question => {
+  signal.addEventListener('abort', close, { once: true })
+  if (signal.aborted) close()
+  if (response.destroyed) leave()
+  answerHook(program.channel, async question => {
+    if (isCutOff()) return { isAllowed: false, lines: ['agent-swarm: the connection was lost. Try again.'] }
     isDeciding = true
     return decide(question)
   })
-  const limit = route.service === 'git-receive-pack' ? limits.pushBytes + MAX_FETCH_REQUEST : MAX_FETCH_REQUEST
+  const limit = route.service === PUSH ? limits.pushBytes + MAX_FETCH_REQUEST : MAX_FETCH_REQUEST
   sendBody(request, program.stdin, limit, () => {
     leave()
     // git has answered before the body ended.
@@ -173,16 +222,19 @@ export const serveBackend = async (
   const endWatch = watchStall(exchange, stallMs, leave)
   try {
     const [isAnswered, { stderr, isEnded }] = await Promise.all([
-      sendAnswer(program.stdout, response, () => !isDeciding).catch(() => false),
+      sendAnswer(program.stdout, response, () => !isDeciding, left.signal).catch(() => false),
       program.ended,
     ])
-    if (isAnswered && !isEnded) response.end()
+    const isOurEnd = isEnded || isCutOff()
+    if (isAnswered && !isOurEnd) response.end()
     else if (response.headersSent) response.destroy()
-    else if (isEnded) throw fail('timeout', 'the request took too long, or was too large')
+    else if (isOurEnd) throw fail('timeout', 'the request took too long, or was too large')
     else throw fail('unknown', `git http-backend: ${stderr || 'it gave no answer'}`)
   } finally {
     endWatch()
+    endCutOff()
+    response.off('close', leave)
     if (!request.complete) setTimeout(() => request.destroy(), LINGER_MS).unref()
-    signal.removeEventListener('abort', leave)
+    signal.removeEventListener('abort', close)
   }
 }

@@ -39,8 +39,9 @@ export type GitGatewayOptions = {
   /** The operator's for this repository. */
   limitsOf?(repo: string): RepositoryLimits
   slots?: SlotLimits
-  /** Milliseconds. */
+  /** Milliseconds: how long a guest may send or take nothing, and for a whole request. */
   stallMs?: number
+  deadlineMs?: number
 }
 type Context = Omit<GitGatewayOptions, 'tokens'> & {
   limitsOf(repo: string): RepositoryLimits
@@ -153,6 +154,8 @@ const serve = async (context: Context, machine: Machine, exchange: BackendReques
   const remote = await prepare(context, machine, route)
   if (mirrors.updatedAt(repo) === null) throw fail('refused', `there is no mirror of ${repo}`, 'Run git fetch first.')
   if (route.isDiscovery) log.debug({ ...machine, repo, service: route.service }, 'refs of a mirror')
+  const isPush = route.service === 'git-receive-pack' && !route.isDiscovery
+  const ended = new AbortController()
   let release = () => {}
   const decide = async (question: Question): Promise<Answer> => {
     if (remote === null) return { isAllowed: false, lines: ['agent-swarm: the remote is away. Try again.'] }
@@ -160,7 +163,13 @@ const serve = async (context: Context, machine: Machine, exchange: BackendReques
       mirrors.expire(repo)
       await mirrors.update(repo, remote)
     }
-    release = await mirrors.lock(repo)
+    const unlock = await mirrors.lock(repo, ended.signal)
+    if (ended.signal.aborted) {
+      // git ended while this waited: nobody releases the lock later.
+      unlock()
+      throw fail('cancelled', `deciding a push to ${repo}: git has ended`)
+    }
+    release = unlock
     const run = request.headers['x-agent-swarm-run']
     const byAgent = typeof run === 'string' && isAgentRun(machine.ticket, run)
     const rules = { ...rulesOf(machine.ticket, repo), key: machine.ticket, defaultBranch: mirrors.defaultBranch(repo) }
@@ -171,10 +180,13 @@ const serve = async (context: Context, machine: Machine, exchange: BackendReques
     if (isDenied(answer)) context.tokens.forget(ticket => ticket === machine.ticket)
     return answer
   }
+  const endPush = isPush ? mirrors.beginPush(repo) : async () => {}
   try {
     await serveBackend(context, exchange, signal, decide)
   } finally {
+    ended.abort()
     release()
+    await endPush().catch(error => log.warn({ err: error, repo }, 'removing what a push left failed'))
   }
 }
 

@@ -10,6 +10,7 @@ import { waitForLockFile } from '../../registry/lock.ts'
 import { bytesOf, filesIn } from '../measure.ts'
 import { type Git, guestLimits, hooksFolder, mirrorsFolder } from './git.ts'
 import { writeHook } from './pre-receive.ts'
+import { openQuarantines } from './quarantines.ts'
 import { canonicalRepository } from './route.ts'
 import type { GitToken } from './tokens.ts'
 
@@ -37,7 +38,7 @@ export type MirrorContext = {
   /** Under the lock, when the mirror is up to date. */
   onUpdated(repo: string): Promise<void>
 }
-type Context = MirrorContext & { signal: AbortSignal }
+type Context = MirrorContext & { signal: AbortSignal; quarantines: ReturnType<typeof openQuarantines> }
 
 export const mirrorPath = (home: string, repo: string) => join(mirrorsFolder(home), `${repo}.git`)
 const lockMirror = ({ home, signal }: Pick<Context, 'home' | 'signal'>, repo: string): Promise<() => void> =>
@@ -175,7 +176,7 @@ export const removeMirror = async (
 }
 
 const sweepMirror = async (context: Context, repo: string, isUsed: boolean): Promise<void> => {
-  const { home, git, clock, log } = context
+  const { home, git, clock, log, quarantines } = context
   const mirror = mirrorPath(home, repo)
   if (!isUsed && isOld(mirror, clock())) {
     await removeFiles(mirror)
@@ -183,6 +184,7 @@ const sweepMirror = async (context: Context, repo: string, isUsed: boolean): Pro
     return
   }
   await removeStaleLocks(mirror, clock())
+  await quarantines.removeDead(mirror)
   await removeLeftovers(mirror, clock())
   const packs = (await readdir(join(mirror, 'objects', 'pack')).catch(() => [])).filter(name => name.endsWith('.pack'))
   if (packs.length <= MAX_PACKS) return
@@ -193,7 +195,8 @@ const sweepMirror = async (context: Context, repo: string, isUsed: boolean): Pro
 }
 
 export const openMirrors = (given: MirrorContext, signal: AbortSignal) => {
-  const context: Context = { ...given, signal }
+  const quarantines = openQuarantines()
+  const context: Context = { ...given, signal, quarantines }
   const { home } = context
   const underWay = new Map<string, Promise<void>>()
   const freshUntil = new Map<string, number>()
@@ -227,8 +230,11 @@ export const openMirrors = (given: MirrorContext, signal: AbortSignal) => {
     update,
     /** The next update asks the remote, however short ago it was asked. */
     expire: (repo: string) => void freshUntil.delete(repo),
-    /** Returns how to release the lock. Nobody updates the mirror meanwhile. */
-    lock: (repo: string) => lockMirror(context, repo),
+    /** Returns how to release the lock. Nobody updates the mirror meanwhile. `signal` ends the wait for it. */
+    lock: (repo: string, signal: AbortSignal) =>
+      lockMirror({ home, signal: AbortSignal.any([context.signal, signal]) }, repo),
+    /** Call it before git reads a push. Returns what to call when that git has ended: it removes what pushes left. */
+    beginPush: (repo: string): (() => Promise<void>) => quarantines.begin(mirrorPath(home, repo)),
     /** Removes mirrors that no machine uses, and what killed processes left. */
     sweep: async (isUsed: (repo: string) => Promise<boolean>): Promise<void> => {
       for (const repo of await listMirrors(home)) {

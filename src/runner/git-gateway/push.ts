@@ -12,6 +12,7 @@ import type { Git } from './git.ts'
 import type { Remote } from './mirrors.ts'
 import { MAX_DROPPED, MAX_UPDATES, type PushRules, type RefUpdate, refuseDropped, refuseName } from './policy.ts'
 import type { Answer, Question } from './pre-receive.ts'
+import { isQuarantine } from './quarantines.ts'
 
 /** The registry, or what stands in for it. */
 export type PushRecord = {
@@ -50,7 +51,7 @@ const shown = (text: string, { token }: Remote): string[] => {
 const quarantineOf = (mirror: string, { quarantine }: Question): Record<string, string> => {
   if (quarantine === null) return {}
   const objects = realpathSync(join(mirror, 'objects'))
-  if (realpathSync(dirname(quarantine)) !== objects || !/^(?:tmp_objdir-)?incoming-/.test(basename(quarantine)))
+  if (realpathSync(dirname(quarantine)) !== objects || !isQuarantine(basename(quarantine)))
     throw new Error('the new objects are not in the mirror')
   return { GIT_OBJECT_DIRECTORY: quarantine, GIT_ALTERNATE_OBJECT_DIRECTORIES: objects }
 }

@@ -12,7 +12,7 @@ import type { LinkedMachine } from '../link/types.ts'
 import { type Api, anthropic, apisOf, openai, type Route, requestHeaders, responseHeaders, routeOf } from './apis.ts'
 import { keyFile, modelKey } from './keys.ts'
 import { costOf } from './prices.ts'
-import { openUsageCounter, totalTokens, type Usage } from './usage.ts'
+import { mostOutput, openUsageCounter, totalTokens, type Usage } from './usage.ts'
 
 /** Requests of one machine at once. */
 const MAX_CONCURRENT = 8
@@ -144,6 +144,36 @@ const errorText = async (upstream: Response, key: string): Promise<string> => {
   return Buffer.concat(parts).toString('utf8').replaceAll(key, '[redacted]').slice(0, MAX_ERROR)
 }
 
+/** Bytes of a request that are kept until its answer is whole; of a longer one, its own bound is not known. */
+const MAX_KEPT = 1024 * 1024
+
+/** Keeps the start of a request. */
+const openKept = () => {
+  let parts: Buffer[] = []
+  let bytes = 0
+  return {
+    add: (chunk: Buffer): void => {
+      bytes += chunk.length
+      if (bytes <= MAX_KEPT) parts.push(chunk)
+      else parts = []
+    },
+    /** Empty when it was too long. */
+    text: () => Buffer.concat(parts).toString('utf8'),
+  }
+}
+
+/**
+ * Tokens that the model may write after an answer was cut off, as `openUsageCounter` takes them. OpenAI's model goes on in the
+ * background when the request says so. The answer repeats that: without it, it may be so.
+ */
+const outOfSight = ({ api, path }: Route, request: IncomingMessage, isBegun: boolean, text: () => string) => {
+  // A maker answers no request that did not arrive as a whole.
+  if (api.name !== 'openai' || !request.complete) return null
+  const isResponse = path.startsWith('/v1/responses')
+  if (isBegun && !isResponse) return null
+  return mostOutput(isResponse ? text() : '')
+}
+
 const send = async (
   context: ModelGatewayContext,
   { api, path }: Route,
@@ -174,7 +204,8 @@ const forward = async (
   const gone = new AbortController()
   response.once('close', () => gone.abort())
   const signal = AbortSignal.any([gone.signal, closing, AbortSignal.timeout(DEADLINE_MS)])
-  const sent = counted(MAX_REQUEST, () => {})
+  const kept = openKept()
+  const sent = counted(MAX_REQUEST, kept.add)
   const hasBody = request.method === 'POST'
   // How the request's body ends shows in the answer to it.
   if (hasBody) void pipeline(request, sent.stream).catch(() => {})
@@ -182,6 +213,7 @@ const forward = async (
   const began = performance.now()
   let usage = openUsageCounter(false)
   let isAnswered: boolean | null = null
+  let isWhole = false
   try {
     const upstream = await send(context, route, request, key, hasBody ? sent.stream : null, signal)
     isAnswered = upstream.ok
@@ -194,14 +226,19 @@ const forward = async (
     }
     response.writeHead(upstream.status, responseHeaders(upstream.headers))
     if (!upstream.ok) return void response.end(await errorText(upstream, key))
+    isWhole = upstream.body === null
     if (upstream.body === null) return void response.end()
     const passing = counted(Number.POSITIVE_INFINITY, usage.read)
     await pipeline(Readable.fromWeb(upstream.body as never), passing.stream, response, { signal })
+    isWhole = true
   } finally {
     // A machine that leaves before the answer begins pays, too: the maker has its request, and may be at work on it.
     const isDue = isAnswered ?? (gone.signal.aborted || signal.reason?.name === 'TimeoutError')
-    const seconds = (performance.now() - began) / 1000
-    if (mayCost && isDue) record(context, machine, api, usage.end({ requestBytes: sent.bytes(), seconds }))
+    if (mayCost && isDue) {
+      const seconds = (performance.now() - began) / 1000
+      const unseen = isWhole ? null : outOfSight(route, request, isAnswered !== null, kept.text)
+      record(context, machine, api, usage.end({ requestBytes: sent.bytes(), seconds, outOfSight: unseen }))
+    }
   }
 }
 

@@ -70,10 +70,31 @@ const readAnswer = (text: string): v.InferOutput<typeof answerForm> | null => {
   }
 }
 
-/** Tokens that a model writes in a second, at most: an answer that comes as a whole shows nothing of them before. */
+/** Tokens that a model writes in a second, at most: an answer that comes as a whole, or hidden reasoning, shows nothing of them. */
 const TOKENS_PER_SECOND = 200
 /** Tokens that a model writes in one answer at most; what goes on out of our sight counts as much. */
 const MAX_OUTPUT = 128_000
+
+const requestForm = v.object({ max_output_tokens: v.pipe(v.number(), v.minValue(1), v.maxValue(MAX_OUTPUT)) })
+
+/** The most tokens that the model writes for this request to OpenAI's /v1/responses. */
+export const mostOutput = (request: string): number => {
+  try {
+    return v.parse(requestForm, JSON.parse(request)).max_output_tokens
+  } catch {
+    // It names no bound, or the maker refuses it.
+    return MAX_OUTPUT
+  }
+}
+
+/** What is known of an answer besides what it says. */
+export type Circumstances = {
+  requestBytes: number
+  /** From the request to the answer's last byte. */
+  seconds: number
+  /** Tokens that the model may write after the answer was cut off, unless the answer says that it does not; null: none. */
+  outOfSight: number | null
+}
 
 /** Counts one answer while it passes. */
 export const openUsageCounter = (isStream: boolean) => {
@@ -83,13 +104,14 @@ export const openUsageCounter = (isStream: boolean) => {
   let usage = NOTHING
   let bytes = 0
   let isComplete = false
-  let goesOn = false
+  /** Null: the answer does not say so. */
+  let goesOn: boolean | null = null
   const readEvent = (text: string): void => {
     // Only these hold numbers; most events hold a few letters of text.
     if (!/"usage"|"background"/.test(text)) return
     const answer = readAnswer(text)
     if (answer === null) return
-    if (answer.background === true || answer.response?.background === true) goesOn = true
+    goesOn = answer.response?.background ?? answer.background ?? goesOn
     for (const part of [answer.message, answer.response, answer]) if (part) usage = merge(usage, part)
     // The numbers of message_start are only those of the input.
     if (answer.response?.usage || (answer.usage && !answer.message)) isComplete = true
@@ -118,16 +140,17 @@ export const openUsageCounter = (isStream: boolean) => {
         add(line)
       }
     },
-    /** For an answer that did not say, or was cut off before it said, what it cost: the size of its request, and how long it took. */
-    end: ({ requestBytes, seconds }: { requestBytes: number; seconds: number }): Usage => {
+    /** The circumstances count for an answer that did not say, or was cut off before it said, what it cost. */
+    end: ({ requestBytes, seconds, outOfSight }: Circumstances): Usage => {
       endLine()
       if (isComplete) return usage
-      const unseen = isStream ? 0 : Math.min(MAX_OUTPUT, Math.ceil(seconds * TOKENS_PER_SECOND))
+      const inTime = Math.min(MAX_OUTPUT, Math.ceil(seconds * TOKENS_PER_SECOND))
+      const unseen = (goesOn ?? outOfSight !== null) ? (outOfSight ?? MAX_OUTPUT) : inTime
       const isInputKnown = usage.input + usage.cacheRead + usage.cacheWrite > 0
       return {
         ...usage,
         input: isInputKnown ? usage.input : Math.ceil(requestBytes / BYTES_PER_TOKEN),
-        output: Math.max(usage.output, Math.ceil(bytes / BYTES_PER_TOKEN), goesOn ? MAX_OUTPUT : unseen),
+        output: Math.max(usage.output, Math.ceil(bytes / BYTES_PER_TOKEN), unseen),
       }
     },
   }

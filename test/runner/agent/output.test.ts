@@ -204,8 +204,18 @@ describe('what an answer costs', () => {
     const counter = openUsageCounter(isStream)
     const bytes = Buffer.from(text)
     for (let at = 0; at < bytes.length; at += size) counter.read(bytes.subarray(at, at + size))
-    return counter.end({ requestBytes: 400, seconds: 0 })
+    return counter.end({ requestBytes: 400, seconds: 0, outOfSight: null })
   }
+  test.for([
+    ['a stream of hidden reasoning counts by its time', true, '', null, 10, 2_000],
+    ['what goes on in the background counts as much as it may write', true, '', 128_000, 1, 128_000],
+    ['the answer says that it does not go on', true, 'data: {"response":{"background":false}}\n\n', 128_000, 10, 2_000],
+    ['the answer says that it goes on', false, '{"background":true}', 500, 10, 500],
+  ] as const)('cut off: %s', ([, isStream, text, outOfSight, seconds, output]) => {
+    const counter = openUsageCounter(isStream)
+    counter.read(Buffer.from(text))
+    expect(counter.end({ requestBytes: 400, seconds, outOfSight })).toMatchObject({ input: 100, output })
+  })
   test('a message that streams: input at its start, output at its end, caches apart', () => {
     const text = [
       'event: message_start',

@@ -142,6 +142,41 @@ test('a machine that keeps a look waiting works meanwhile: its time counts', asy
   expect(await stage.ended()).toMatchObject({ result: 'out of time' })
 })
 
+test('a machine that drops its link does not work for nothing: its time counts, link after link', async () => {
+  let now = Date.now()
+  let isLinked = true
+  let looks = 0
+  const stage = await stageOf('echo begun; sleep 600', { minutes: 1 })
+  const runner = await stage.runner(
+    { ...stage.context, clock: () => new Date(now) },
+    {
+      lies: guest =>
+        isLinked
+          ? {
+              ...guest,
+              look: async run => {
+                looks += 1
+                return guest.look(run)
+              },
+            }
+          : null,
+    },
+  )
+  onTestFinished(runner.close)
+  await stage.start()
+  await until('the first look', () => looks > 0)
+  for (const workedMs of [20_000, 40_000]) {
+    now += 20_000
+    isLinked = false
+    await until(`${workedMs} ms`, () => stage.row()?.workedMs === workedMs, { within: 30_000 })
+    const before = looks
+    isLinked = true
+    await until('a look over the next link', () => looks > before)
+  }
+  now += 20_000
+  expect(await stage.ended()).toMatchObject({ result: 'out of time' })
+})
+
 test('a message waits for the end of the run, and begins the next one', async () => {
   const stage = await stageOf('cat; echo; until [ -e go ]; do sleep 0.05; done')
   await running(stage)

@@ -1,13 +1,16 @@
 /** What a machine could send to cost its host much, or to break the mirror. Real git under its limits. */
 import { execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, writeFileSync } from 'node:fs'
-import { request as httpRequest } from 'node:http'
-import { connect } from 'node:net'
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { createServer, request as httpRequest } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
 import { join } from 'node:path'
 import { deflateSync, gzipSync } from 'node:zlib'
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test } from 'vitest'
+import { lockFile } from '../../../src/lock-file.ts'
+import { openGitGateway } from '../../../src/runner/git-gateway/gateway.ts'
 import { some } from '../../support/samples.ts'
+import { until } from '../../support/wait.ts'
 import { openStage, runGit } from './stage.ts'
 
 const MIB = 1024 ** 2
@@ -229,7 +232,7 @@ test('a body without end, and one that unfolds, end at the limit of a push', asy
   expect(sent).toBeLessThan(64 * MIB)
   const bomb = gzipSync(Buffer.concat([start, Buffer.alloc(64 * MIB)]))
   const unfolded = await send(address, RECEIVE, bomb, { 'content-encoding': 'gzip' })
-  expect(unfolded.text).not.toContain('ok refs/heads')
+  expect(unfolded).toMatchObject({ status: 400, text: expect.stringContaining('the body of a push has an encoding') })
   // The commits that a machine has, without end.
   const wants = gzipSync(Buffer.from(`${pkt(`want ${tip} \n`)}0000${pkt(`have ${'d'.repeat(40)}\n`).repeat(400_000)}`))
   expect((await send(address, UPLOAD, wants, { 'content-encoding': 'gzip' })).status).not.toBe(500)
@@ -252,6 +255,134 @@ test('a machine that sends nothing more, or goes, ends its request; nothing runs
   await new Promise(done => gone.write('x', done))
   gone.destroy()
   await expectUnharmed(stage, one)
+})
+
+/** A push by hand that says a length and sends what it is told to. */
+const openPush = (address: string, length: number) => {
+  const socket = connect(Number(new URL(address).port), '127.0.0.1')
+  onTestFinished(() => void socket.destroy())
+  let text = ''
+  socket.on('data', chunk => {
+    text += chunk
+  })
+  socket.on('error', () => {})
+  socket.write(
+    `POST ${RECEIVE} HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-git-receive-pack-request\r\ncontent-length: ${length}\r\n\r\n`,
+  )
+  return { socket, read: () => text, closed: new Promise(done => socket.on('close', done)) }
+}
+/** The whole body of a push of one commit with a large blob. */
+const largePush = (ref: string) => {
+  const blob = randomBytes(4 * MIB)
+  const { tip, pack } = treePack(entry('100644', 'x', idOf('blob', blob)), [blob])
+  return Buffer.concat([commands([`${ZERO} ${tip} ${ref}`]), pack])
+}
+const quarantines = (stage: Stage) =>
+  readdirSync(join(stage.mirror(), 'objects')).filter(name => name.includes('incoming'))
+
+test('what a machine breaks off in a push is removed at once; a push under way keeps what it has', async () => {
+  const { stage, one, address } = await openMirror()
+  // As git leaves it when a signal ends it.
+  mkdirSync(join(stage.mirror(), 'objects', 'tmp_objdir-incoming-dead'))
+  const two = await stage.machine('DROP-2')
+  const whole = largePush('refs/heads/DROP-2-x')
+  const slow = openPush(two.address, whole.length)
+  slow.socket.write(whole.subarray(0, MIB))
+  const [kept = ''] = await until('its folder', () => {
+    const found = quarantines(stage).filter(name => !name.endsWith('-dead'))
+    return found.length > 0 ? found : null
+  })
+  const gone = openPush(address, 100 * MIB)
+  gone.socket.write(largePush('refs/heads/DROP-1-x').subarray(0, 3 * MIB))
+  await until('the folder of the other', () => quarantines(stage).length === 3)
+  gone.socket.destroy()
+  await until('the end of both', () => quarantines(stage).join() === kept, { within: 60_000 })
+  slow.socket.write(whole.subarray(MIB))
+  await until('the answer', () => slow.read().includes('refs/heads/DROP-2-x'))
+  expect(slow.read()).toContain('ok refs/heads/DROP-2-x')
+  await until('the end of the last one', () => quarantines(stage).length === 0, { within: 60_000 })
+  await one.commit('honest')
+  expect(await one.git('push', '-q', 'origin', 'HEAD:DROP-1-honest')).toMatchObject({ code: 0 })
+  expect(await runGit(stage.home, ['--git-dir', stage.mirror(), 'fsck', '--strict'])).toMatchObject({ code: 0 })
+})
+
+test('what a machine sends of a push before it sends nothing more is removed', async () => {
+  const { stage, one, address } = await openMirror({ stallMs: 2_000 })
+  const stalled = openPush(address, 100 * MIB)
+  stalled.socket.write(largePush('refs/heads/DROP-1-x').subarray(0, 3 * MIB))
+  await until('its folder', () => quarantines(stage).length > 0)
+  await stalled.closed
+  await until('the end of its folder', () => quarantines(stage).length === 0, { within: 60_000 })
+  await expectUnharmed(stage, one)
+})
+
+test.for([
+  ['withholds', false],
+  ['leaves without sending', true],
+] as const)('a machine that %s the last byte of a push keeps no lock', async ([, goes]) => {
+  const { stage, one, address } = await openMirror()
+  const tip = stage.server.git('acme/shop', 'rev-parse', 'main')
+  const body = Buffer.concat([commands([`${ZERO} ${tip} refs/heads/other`]), packOf([])])
+  const { socket, read } = openPush(address, body.length + 1)
+  socket.write(body)
+  await until('the refusal', () => read().includes('does not belong to DROP-1'))
+  if (goes) socket.destroy()
+  const isFree = () => {
+    const release = lockFile(`${stage.mirror()}.lock`)
+    release?.()
+    return release !== null
+  }
+  await until('the lock', isFree, { within: 60_000 })
+  await expectUnharmed(stage, one)
+})
+
+test('a push whose time ends while it waits for the lock takes no lock, and reaches no remote', async () => {
+  const { stage, one } = await openMirror()
+  let decided = 0
+  const hasty = openGitGateway({
+    ...{ ...stage.options, deadlineMs: 5_000 },
+    // Under the lock.
+    rulesOf: (...about) => {
+      decided += 1
+      return stage.options.rulesOf(...about)
+    },
+  })
+  const machine = { ticket: 'DROP-1', vmId: 'as-drop-1-00000001' }
+  const listener = createServer((request, response) => void hasty.handle(machine, request, response))
+  onTestFinished(async () => {
+    await hasty.close()
+    listener.close()
+  })
+  await new Promise<void>(done => listener.listen(0, '127.0.0.1', done))
+  const tip = stage.server.git('acme/shop', 'rev-parse', 'main')
+  const release = lockFile(`${stage.mirror()}.lock`)
+  const address = `http://127.0.0.1:${(listener.address() as AddressInfo).port}`
+  const { text } = await push(address, [`${ZERO} ${tip} refs/heads/DROP-1-x`], packOf([]))
+  expect(text).not.toContain('ok refs/heads')
+  release?.()
+  // Its time ended by a signal.
+  await until('the end of its folder', () => quarantines(stage).length === 0, { within: 60_000 })
+  await expectUnharmed(stage, one)
+  expect(decided).toBe(0)
+})
+
+test('a machine that reads no answer gives its place up', async () => {
+  const { stage, one, address } = await openMirror({ stallMs: 1_000, slots: { total: 1, each: 1, waiting: 8 } })
+  const dana = await stage.colleague()
+  writeFileSync(join(dana.shop, 'large'), randomBytes(16 * MIB))
+  await dana.git('add', '-A')
+  await dana.git('commit', '-q', '-m', 'large')
+  await dana.git('push', '-q', 'origin', 'HEAD:main')
+  expect(await one.git('ls-remote', '-q', 'origin')).toMatchObject({ code: 0 })
+  const tip = stage.server.git('acme/shop', 'rev-parse', 'main')
+  const body = `${pkt(`want ${tip} side-band-64k ofs-delta\n`)}0000${pkt('done\n')}`
+  const socket = connect(Number(new URL(address).port), '127.0.0.1').pause()
+  onTestFinished(() => void socket.destroy())
+  socket.write(
+    `POST ${UPLOAD} HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-git-upload-pack-request\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+  )
+  await new Promise(done => socket.once('readable', done))
+  expect(await one.git('ls-remote', '-q', 'origin')).toMatchObject({ code: 0 })
 })
 
 test('protocol garbage, other encodings and types, and the dumb protocol', async () => {

@@ -273,6 +273,63 @@ test('a model that goes on in the background counts as much as it may write', as
   expect((await post(stage.url, '/v1/responses', {}, key)).status).toBe(400)
 })
 
+test.for([
+  ['before its answer begins', 'none', { background: true }, 128_000],
+  ['before its answer begins, and names a bound', 'none', { background: true, max_output_tokens: 500 }, 500],
+  ['before the first event', 'no event', { background: true, stream: true }, 128_000],
+  ['when its answer has said that it ends with it', 'event', { stream: true }, 0],
+] as const)('a machine that leaves OpenAI %s pays for what may go on', async ([, answers, body, output]) => {
+  let arrived = false
+  const url = await listen((request, response) =>
+    request.resume().on('end', () => {
+      arrived = true
+      // A line of no event.
+      if (answers !== 'none') response.writeHead(200, { 'content-type': 'text/event-stream' }).write(': begun\n\n')
+      if (answers === 'event') response.write('data: {"response":{"status":"in_progress","background":false}}\n\n')
+    }),
+  )
+  const stage = await openStage(url)
+  const ending = new AbortController()
+  const asking = fetch(`${stage.url}/v1/responses`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${placeholderKey(RUN)}` },
+    body: JSON.stringify(body),
+    signal: ending.signal,
+  })
+  await until('the request', () => arrived)
+  if (answers !== 'none') {
+    let text = ''
+    const reader = (await asking).body?.getReader()
+    while (!text.includes(answers === 'event' ? 'in_progress' : 'begun'))
+      text += Buffer.from((await reader?.read())?.value ?? []).toString()
+  }
+  ending.abort()
+  await asking.catch(() => {})
+  await until('the count', () => stage.row().tokens > 0)
+  expect(stage.row().tokens).toBeGreaterThanOrEqual(output)
+  // Its request, and the seconds that it took.
+  expect(stage.row().tokens).toBeLessThan(output + 100_000)
+})
+
+test('a request that did not arrive as a whole costs its size and its time', async () => {
+  let begun = false
+  const url = await listen(request => {
+    begun = true
+    request.resume()
+  })
+  const stage = await openStage(url)
+  const asking = httpRequest(`${stage.url}/v1/responses`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${placeholderKey(RUN)}` },
+  })
+  asking.on('error', () => {})
+  asking.write('{"background":true')
+  await until('the request', () => begun)
+  asking.destroy()
+  await until('the count', () => stage.row().tokens > 0)
+  expect(stage.row().tokens).toBeLessThan(100_000)
+})
+
 test('a model that cannot be reached costs nothing', async () => {
   const stage = await openStage('http://127.0.0.1:9')
   expect((await post(stage.url, '/v1/messages', MESSAGE, claude)).status).toBe(502)
