@@ -43,7 +43,10 @@ const environment = {
   NO_COLOR: '1',
 }
 const run = (words: readonly string[]) =>
-  onTerminal([process.execPath, join(root, 'bin/agent-swarm.js'), ...words], environment)
+  onTerminal([process.execPath, join(root, 'bin/agent-swarm.js'), ...words], environment, [
+    // Only `delete` asks.
+    ...(words[0] === 'delete' ? [{ prompt: '[y/N]', text: 'y\n' }] : []),
+  ])
 try {
   const shown: string[] = []
   for (const words of session) {

@@ -3,7 +3,7 @@
 /** Operations of the CLI that say how a machine should be. A query that uses this expression uses the index of the same. */
 export const BY_HAND = `result in ('done','skipped')
   and kind in ('create','start','stop','restart','restore','delete') and json_extract(asked_by, '$.via') = 'cli'`
-/** What the bot is told: those, and work that was rescued when the reconciler deleted an attempt. */
+/** What the runner reports to the bot: those, and deletes of attempts by the reconciler that rescued work. */
 export const TOLD = `(${BY_HAND})
   or (kind = 'delete' and json_extract(asked_by, '$.via') = 'clock' and json_extract(outcome, '$.rescued') is not null)`
 /** As it was before there was a restart. */

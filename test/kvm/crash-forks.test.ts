@@ -2,13 +2,12 @@
  * The crash matrix on real libvirt, in long runs (see crash.test.ts), of what is made of forks: ready machines, their hand-out, and
  * an attempt that becomes the ticket's machine.
  */
-import { rmSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { isLong } from '../support/samples.ts'
-import { BASE, ensureBase, everything, FIRST, home, inside, list, listed, succeed, swarm } from './cli.ts'
+import { BASE, ensureBase, everything, FIRST, inside, list, listed, succeed, swarm } from './cli.ts'
 import { ours, PATIENT, play, problemsOf } from './crash-rounds.ts'
-import { fill, poolMachines, setPools } from './ready.ts'
+import { endPools, fill, poolMachines, setPools } from './ready.ts'
 
 const READY = 'READY-1'
 
@@ -21,9 +20,7 @@ beforeAll(async () => {
 afterAll(async () => {
   if (!isLong) return
   await swarm('delete', READY, '--force')
-  setPools()
-  await fill()
-  rmSync(join(home, 'config.yaml'))
+  await endPools()
 })
 
 /** One machine is ready, and the ticket has none. */
@@ -85,7 +82,7 @@ test.skipIf(!isLong)('promote', PATIENT, async () => {
   }
   const isPromoted = async () => (await listed(FIRST)).vmId === attempt.vmId
   const problems = async () => {
-    // The killed one may have come as far as that, and the same again says that there is no such attempt.
+    // When the killed command had promoted it, the second one fails: the attempt has gone.
     const wrong = (await isPromoted()) ? [] : ['it is not promoted']
     await succeed(swarm('reconcile'))
     const attempts = (await list()).filter(({ ticket }) => ticket.startsWith(`${FIRST}~`))

@@ -17,7 +17,7 @@ export const PATIENT = { timeout: 2 * 3_600_000 }
 export const POOL = '/var/lib/libvirt/agent-swarm'
 const PRELOAD = resolve(import.meta.dirname, '../crash/preload.ts')
 
-/** Runs a program of ours that counts its steps, and dies at one. */
+/** Runs agent-swarm, which counts its steps and dies at one. */
 const watched = (more: Record<string, string>, words: readonly string[]) =>
   program(process.execPath, words, { ...swarmEnvironment, NODE_OPTIONS: `--import=${PRELOAD}`, ...more })
 

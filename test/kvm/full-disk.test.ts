@@ -8,21 +8,9 @@ import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { isLong } from '../support/samples.ts'
 import { until } from '../support/wait.ts'
-import {
-  BASE,
-  ensureBase,
-  everything,
-  home,
-  inside,
-  list,
-  listed,
-  program,
-  succeed,
-  swarm,
-  swarmEnvironment,
-} from './cli.ts'
+import { BASE, ensureBase, everything, inside, list, listed, program, succeed, swarm, swarmEnvironment } from './cli.ts'
 import { ours, PATIENT, POOL, problemsOf } from './crash-rounds.ts'
-import { fill, poolMachines, setPools } from './ready.ts'
+import { endPools, fill, poolMachines, setPools } from './ready.ts'
 
 const [TICKET, READY] = ['FULL-1', 'READY-1'] as const
 const MIB = 1024 ** 2
@@ -74,14 +62,12 @@ afterAll(async () => {
   await succeed(resize(ROOM))
   for (const { ticket } of await list())
     if (ticket.startsWith(TICKET) || ticket === READY) await swarm('delete', ticket, '--force')
-  setPools()
-  await fill()
-  rmSync(join(home, 'config.yaml'))
+  await endPools()
   await succeed(program('umount', [POOL]))
   await succeed(program('virsh', ['-q', 'pool-refresh', 'agent-swarm']))
 })
 
-/** With room again: what is wrong, and whether the machine is what it was. */
+/** Once there is room again, nothing is wrong, and the machine has its state. */
 const isWell = async (ticket: string = TICKET) => {
   await succeed(swarm('reconcile'))
   expect(await problemsOf(before, ticket, 'running')).toEqual([])

@@ -1,13 +1,7 @@
-/**
- * Ready machines on real libvirt: forked from a template, held in memory or on disk, and handed out by a create. Each is a machine of
- * its own before it has a ticket, and stays the same machine when it gets one.
- */
-import { rmSync } from 'node:fs'
-import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { isLong } from '../support/samples.ts'
-import { BASE, ensureBase, everything, home, inside, listed, program, succeed, swarm, virsh } from './cli.ts'
-import { fill, setPools } from './ready.ts'
+import { BASE, ensureBase, everything, inside, listed, program, succeed, swarm, virsh } from './cli.ts'
+import { endPools, fill, setPools } from './ready.ts'
 
 const CLAIMS = 20
 
@@ -22,9 +16,7 @@ beforeAll(async () => {
 afterAll(async () => {
   if (!isLong) return
   for (let n = 1; n <= CLAIMS; n += 1) await swarm('delete', `READY-${n}`, '--force')
-  setPools()
-  await fill()
-  rmSync(join(home, 'config.yaml'))
+  await endPools()
 })
 
 // Each way boots a template.

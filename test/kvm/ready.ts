@@ -1,5 +1,5 @@
 /** Ready machines of the tests' home. As a program, it makes those that are missing: `node test/kvm/ready.ts`. */
-import { writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { readConfig } from '../../src/config/config.ts'
 import type { PoolMachine } from '../../src/registry/registry.ts'
@@ -31,5 +31,12 @@ export const fill = (): Promise<PoolMachine[]> =>
     if (problem !== null) throw new Error(problem)
     return context.registry.poolMachines()
   })
+
+/** For the end of a test file: no pools, and none of their machines. */
+export const endPools = async (): Promise<void> => {
+  setPools()
+  await fill()
+  rmSync(join(home, 'config.yaml'))
+}
 
 if (import.meta.main) await fill()

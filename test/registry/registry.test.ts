@@ -151,7 +151,7 @@ test('a list has each ticket, then its attempts', () => {
   expect(registry.attempts('DROP-10')).toEqual([])
 })
 
-test('the bot is told of what people do by hand, and of work that the reconciler rescued', () => {
+test('the runner reports what people do by hand, and work that the reconciler rescued', () => {
   const registry = open()
   const deleted = (ticket: string, via: 'cli' | 'clock', rescued?: string) => {
     const asked = { via, who: null } as const

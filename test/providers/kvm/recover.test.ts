@@ -141,7 +141,7 @@ test('a machine is made again from its disk and its seed, with its MAC, a mark o
 const below = (volume: string, on: string) =>
   `<volume type='file'><name>${volume}</name><backingStore>\n<path>/pool/${on}</path></backingStore></volume>`
 
-test('a layer that a checkpoint stands on is not written: the disk is a new one above it, and that is told', async () => {
+test('a layer that a checkpoint stands on is not written: the machine gets a new one above it, and the answer says so', async () => {
   const names = [`${VM}.qcow2`, `${VM}.0.one.checkpoint`, 'base.qcow2']
   const backing = { to: 'vol-dumpxml', stdout: below(`${VM}.qcow2`, 'base.qcow2') }
   const capacity = { to: `vol-info --pool agent-swarm ${VM}.qcow2`, stdout: 'Capacity:       8589934592 bytes' }

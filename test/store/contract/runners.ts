@@ -406,7 +406,7 @@ export const runnersContract = (open: Open) => {
       expect(await stage.store.requests.audit(null, 9)).toEqual([])
     })
 
-    test('an attempt that the reconciler deleted is told with its rescued work, and is no request of a person', async () => {
+    test('the reconciler deletes an attempt: people read where its work is, and nobody asked for it', async () => {
       const stage = await openStage(open)
       const outcome = { result: 'done', summary: 'Deleted', environment: null, seconds: 1, rescued: 'in ~/x' } as const
       const by = { via: 'clock', who: null } as const
