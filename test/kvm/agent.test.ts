@@ -199,7 +199,7 @@ describe.skipIf(!hasClaude)('Claude Code', () => {
     expect(conversation()).toMatch(/A greeting.*Use tabs\./)
   })
 
-  test('it restores its machine in the middle: it goes on in its session, and is told', async () => {
+  test.skipIf(!isLong)('it restores its machine in the middle: it goes on in its session, and is told', async () => {
     const before = agent()
     const wrong = 'echo bad > ../state; swarm note "tried bad; it is bad"; swarm restore good --yes; sleep 1000'
     const says = 'I go on.'
@@ -215,19 +215,21 @@ describe.skipIf(!hasClaude)('Claude Code', () => {
     expect(status.join('\n')).toMatch(/good .* machine\n {2}pre-restore-\S+ .* machine/)
   })
 
-  describe('in the minute that its repository gives it', () => {
+  describe('in the minutes that its repository gives it', () => {
     let before: string | undefined
     let copied: Promise<void>
 
     beforeAll(async () => {
       before = agent()?.run
-      await narrow('agent: {minutes: 1}')
+      // Under software emulation, Claude Code needs more than one to begin.
+      await narrow('agent: {minutes: 4}')
       stage.model.replies.push({ runs: HANG })
       await tell('Take your time.')
       copied = codex === null ? Promise.resolve() : copyProgram(codex.path, 'codex')
     })
 
     test('no token and no key is on its disk, in a checkpoint of its memory, in its processes, or where root looks', async () => {
+      await stage.must('checkpoint', TICKET)
       const names = (await virsh('vol-list', 'agent-swarm')).split('\n').map(line => line.trim().split(/\s+/))
       const disks = names.flatMap(([name = '', path = '']) => (name.startsWith(`${vmId()}.`) ? path : []))
       const { given } = stage.front
@@ -254,7 +256,7 @@ describe.skipIf(!hasClaude)('Claude Code', () => {
     })
 
     test('out of time: it is ended, and its end says so', async () => {
-      expect(await ended(before)).toMatchObject({ result: 'out of time', reason: 'it worked for 1 minute' })
+      expect(await ended(before)).toMatchObject({ result: 'out of time', reason: 'it worked for 4 minutes' })
       await told('out of time')
       await copied
       await narrow('')

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Provider } from '../../providers/provider.ts'
 import { isFailure } from '../../src/errors.ts'
+import { isLong } from '../support/samples.ts'
 import { until } from '../support/wait.ts'
 import { ensureBase, home, inside, listed, makeOlder, program, succeed, swarm, virsh, withProvider } from './cli.ts'
 import { openSectors, optionsOf, type Sectors } from './sectors.ts'
@@ -237,7 +238,7 @@ describe('a machine with a system', () => {
     expect(await swarm('checkpoint', TICKET, 'cut-off')).toMatchObject({ code: 0 })
   })
 
-  test('restore --cold brings the disk back, and boots it', async () => {
+  test.skipIf(!isLong)('restore --cold brings the disk back, and boots it', async () => {
     await inside(TICKET, 'echo later >state; sync')
     const { stdout } = await swarm('restore', TICKET, 'with-nonce', '--cold')
     expect(stdout).toContain(`Restored ${TICKET} to with-nonce, its disk alone`)
