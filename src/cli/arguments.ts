@@ -16,8 +16,8 @@ export const ticketArgument = (text: string | undefined): EnvironmentKey => {
 }
 
 /**
- * The ticket of an existing machine: its key, its machine id, or a beginning of either that no other machine has. A complete
- * key always means itself, so that DROP-21 never stands for DROP-2100.
+ * The ticket of an existing machine: its key, its machine id, or a beginning of that id which no other machine has. A key stands
+ * for no longer one: "DROP-$N" without a number would be the only machine of its project.
  */
 export const machineArgument = async (text: string | undefined, { env }: Terminal): Promise<EnvironmentKey> => {
   const typed = text ?? ''

@@ -252,7 +252,7 @@ const reachCommands = {
     arguments: [machine],
     summary: 'Show the logs of setup and start, and what the agent did.',
     details:
-      "Without --setup, --start and --agent, all of them. The agent's log is on this host: its machine need not run.",
+      "Without --setup, --start and --agent, all of them. The agent's log is on this host: its machine need not run. The others are in the machine, and are left out while that is stopped.",
     example: 'agent-swarm logs DROP-2100 --setup',
     options: {
       follow: { ...flag('Go on with what is added, until Ctrl-C.'), short: 'f' },

@@ -8,7 +8,7 @@ import { storeFile } from '../config/home.ts'
 import { fail } from '../errors.ts'
 import type { DeliveryRow } from '../store/port.ts'
 import { openStore } from '../store/sqlite/index.ts'
-import { type Invocation, printNote, stripControls } from './terminal/output.ts'
+import { type Invocation, onOneLine, printNote, stripControls } from './terminal/output.ts'
 
 /** `runs`: a running bot answers. */
 export type Inbox = { runs: boolean; ask: AskBot; close(): Promise<void> }
@@ -62,7 +62,7 @@ export const resultText = ({ verdict, reason, actions, dueAt, attempt }: Deliver
   if (verdict !== 'actions' || actions.length === 0) return why
   return actions
     .map(({ kind, ticket, state, result, reason }) => {
-      const because = reason === null ? '' : `: ${stripControls(reason.replaceAll(/\s+/g, ' '))}`
+      const because = reason === null ? '' : `: ${onOneLine(reason)}`
       return `${kind} ${ticket} (${result ?? state}${because})`
     })
     .join(', ')

@@ -66,13 +66,11 @@ export const knownRescues = async (env: Env): Promise<string[]> => {
     .reverse()
 }
 
-/** Tickets whose key or machine id begins with `prefix`. */
+/** Tickets whose machine id begins with `prefix`. */
 export const ticketsByPrefix = async (env: Env, prefix: string): Promise<Ticket[]> =>
   (await rows(env, 'select ticket, vm_id from environment order by ticket')).flatMap(({ ticket, vm_id }) => {
-    const key = String(ticket)
-    const id = VM_ID.test(String(vm_id)) ? String(vm_id) : ''
-    const matches = key.startsWith(prefix.toUpperCase()) || id.startsWith(prefix.toLowerCase())
-    return isEnvironmentKey(key) && matches ? [key] : []
+    const [key, id] = [String(ticket), String(vm_id)]
+    return isEnvironmentKey(key) && VM_ID.test(id) && id.startsWith(prefix.toLowerCase()) ? [key] : []
   })
 
 /** The pool of a machine that no ticket has; null when the id is none of these. */

@@ -1,4 +1,4 @@
-/** A running machine for `ssh`, `forward` and `attach`, started first when the person agrees. */
+/** A running machine for a command that needs one, started first when the person agrees. */
 import type { Provider } from '../../providers/provider.ts'
 import { attemptOf, type Ticket } from '../domain.ts'
 import { fail } from '../errors.ts'
@@ -17,14 +17,14 @@ const offers = {
   stopped: {
     state: 'is stopped',
     question: 'Start it?',
-    remedy: (ticket: Ticket, command: string) =>
-      `Start it: agent-swarm start ${ticket}. Or start it and continue: agent-swarm ${command} --start ${ticket}`,
+    remedy: (ticket: Ticket) => `Start it: agent-swarm start ${ticket}`,
+    orContinue: 'start it and continue',
   },
   creating: {
     state: 'is being created',
     question: 'Wait for it?',
-    remedy: (ticket: Ticket, command: string) =>
-      `Progress: agent-swarm status ${ticket}. Or wait for it and continue: agent-swarm ${command} --start ${ticket}`,
+    remedy: (ticket: Ticket) => `Progress: agent-swarm status ${ticket}`,
+    orContinue: 'wait for it and continue',
   },
 }
 
@@ -77,9 +77,14 @@ export const runningMachine = async (
   const sleeps = observed === 'stopped' && (await isAsleep(context, provider, row))
   if (sleeps) progress.note(`${ticket} sleeps. It is being woken.`)
   else if (observed !== 'running') {
-    const { state, question, remedy } = offers[observed]
-    if (invocation.flags.start !== true && !(await confirm(`${ticket} ${state}. ${question}`, 'yes', invocation)))
-      throw fail('not-running', `${ticket} ${state}`, remedy(ticket, command))
+    const { state, question, remedy, orContinue } = offers[observed]
+    // With `logs`, --start names a log.
+    const takesStart = command !== 'logs'
+    const isAgreed = takesStart && invocation.flags.start === true
+    if (!isAgreed && !(await confirm(`${ticket} ${state}. ${question}`, 'yes', invocation))) {
+      const more = takesStart ? `. Or ${orContinue}: agent-swarm ${command} --start ${ticket}` : ''
+      throw fail('not-running', `${ticket} ${state}`, `${remedy(ticket)}${more}`)
+    }
   }
   // A machine that another command started, or is starting, must answer first.
   if (observed === 'running' && row.status === 'running') return row

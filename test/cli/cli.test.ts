@@ -181,6 +181,10 @@ test('a machine is named by its id too, or by a beginning that no other one has'
   // A key never stands for a longer one.
   expect(await swarm('delete', 'DROP-2')).toMatchObject({ code: 0, stdout: expect.stringContaining('DROP-2 has no') })
   expect(await json('list')).toHaveLength(2)
+  // Nor does its beginning, as a script has it whose number is empty.
+  for (const typed of ['DROP-', 'drop-21~', 'DROP-2100~'])
+    expect(await swarm('delete', typed, '--force')).toMatchObject({ code: 2, stderr: expect.stringContaining(typed) })
+  expect(await json('list')).toHaveLength(2)
 })
 
 describe('help', () => {

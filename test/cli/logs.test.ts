@@ -3,6 +3,7 @@ import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest'
 import { type AgentRow, NEW_PROGRESS } from '../../src/registry/agents.ts'
+import type { ProjectRow } from '../../src/registry/projects.ts'
 import { transcriptFile } from '../../src/runner/agent/transcript.ts'
 import { openCli } from '../support/cli.ts'
 import { actions, knownMachine, openTestContext } from '../support/context.ts'
@@ -58,6 +59,47 @@ test('what a machine has no log of, and why', async () => {
   expect((await cli.swarm(['logs', 'DROP-8', '--agent'])).stderr).toContain('the machine of DROP-8 has no agent')
   cli.know(registry => registry.setAgent('DROP-8', AGENT))
   expect((await cli.swarm(['logs', 'DROP-8', '--agent'])).stderr).toContain('DROP-8 has no logs of agent yet.')
+})
+
+const PROJECT: ProjectRow = {
+  ...{ repo: 'acme/shop', branch: 'DROP-8-x', summary: null, path: '~/shop', ports: [], save: [], problem: null },
+  ...{ setup: null, start: null },
+}
+
+test("of a stopped machine the agent's log is shown, and --start, which names a log, starts nothing", async () => {
+  for (const words of [
+    ['create', 'DROP-8'],
+    ['stop', 'DROP-8'],
+  ])
+    expect(await cli.swarm(words)).toMatchObject({ code: 0 })
+  cli.know(registry => registry.setProject('DROP-8', PROJECT))
+  const refused = await cli.swarm(['logs', 'DROP-8', '--start'])
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('DROP-8 is stopped') })
+  expect(refused.stderr).toMatch(/Start it: agent-swarm start DROP-8\n$/)
+  cli.know(registry => registry.setAgent('DROP-8', AGENT))
+  mkdirSync(dirname(transcript()), { recursive: true })
+  writeFileSync(transcript(), 'one\n')
+  for (const words of [
+    ['logs', 'DROP-8'],
+    ['logs', 'DROP-8', '--start', '--agent'],
+  ])
+    expect(await cli.swarm(words)).toMatchObject({
+      ...{ code: 0, stdout: '== agent ==\none\n\n' },
+      stderr: expect.stringContaining('DROP-8 is stopped: the logs in it are left out'),
+    })
+  expect(await cli.json(['list'])).toMatchObject([{ status: 'stopped' }])
+})
+
+test('a choice that cannot be shown is said', async () => {
+  withAgent('one\n')
+  const { stdout, stderr } = await cli.swarm(['logs', 'DROP-8', '--setup', '--agent'])
+  expect([stdout, stderr]).toEqual([
+    'one\n',
+    'The machine of DROP-8 has no project, and so no logs of setup and start.\n',
+  ])
+  expect(await cli.swarm(['logs', 'DROP-8', '-f', '--json'])).toMatchObject({
+    ...{ code: 2, stdout: expect.stringContaining('--follow prints lines') },
+  })
 })
 
 test('/swarm logs has the last lines of the agent', async () => {

@@ -2,6 +2,7 @@
 import { stripVTControlCharacters } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { print, printFailure, printJson, styled, type Terminal } from '../../src/cli/terminal/output.ts'
+import { openProgress } from '../../src/cli/terminal/progress.ts'
 import { type Cell, type Column, table, wrap } from '../../src/cli/terminal/table.ts'
 import { personVia, requesterName, shortIds, statusCell } from '../../src/cli/terminal/text.ts'
 import { timeBetween } from '../../src/words.ts'
@@ -35,6 +36,19 @@ describe('phases', () => {
       .filter(line => /^[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]/u.test(line))
     expect(drawn).toContainEqual(expect.stringMatching(/… +\d\.\d s$/))
     expect(Math.max(...drawn.map(({ length }) => length))).toBeLessThan(60)
+  })
+
+  test('a name that a machine wrote moves no cursor and makes no line of its own', () => {
+    const written: string[] = []
+    const stderr = { isTTY: true, columns: 80, write: (text: string) => written.push(text) }
+    const terminal = { stderr, env: { LANG: 'C.UTF-8', TERM: 'xterm', NO_COLOR: '1' } } as unknown as Terminal
+    const view = openProgress({ quiet: false, terminal })
+    view.phase(`the files: ${ESCAPE}]52;c;aGk=\u0007${ESCAPE}[2J\nDROP-1 is deleted`)
+    view.detail(`1 of\n${ESCAPE}[2J2`)
+    view.end(true)
+    const text = written.join('').replaceAll(`\r${ESCAPE}[K`, '')
+    expect(text).not.toMatch(/(?!\n)\p{Cc}|\n(?!$)/u)
+    expect(text).toContain('the files: ?]52;c;aGk=??[2J DROP-1 is deleted')
   })
 
   test('in a pipe they are plain lines on stderr, and the result alone is on stdout', async () => {

@@ -1,6 +1,6 @@
 /** The logs of a project's setup and start, from its machine, and of its agent, from this host. */
 import type { Ticket } from '../../domain.ts'
-import { fail } from '../../errors.ts'
+import { fail, isFailure } from '../../errors.ts'
 import { watchProgram } from '../../exec.ts'
 import { showAgentLog } from '../../runner/agent/agent-log.ts'
 import { type RunnerContext, requireEnvironment, resolveTicket } from '../../runner/context.ts'
@@ -26,18 +26,25 @@ type Log = { name: (typeof NAMES)[number]; text: string }
 type Wanted = { ticket: Ticket; names: readonly LogName[]; use: AgentReport['use'] | null }
 
 type Machine = Guest & { context: RunnerContext }
-type OpenMachine = () => Promise<Machine>
+type OpenMachine = () => Promise<Machine | null>
 
-/** The machine of the logs in it; started first when the person agrees. */
+/** The machine of the logs in it; started first when the person agrees. Null, and said: without it there is the agent's log. */
 const machineOf = async (
   invocation: Invocation,
   context: RunnerContext,
-  ticket: Ticket,
+  { ticket, use }: Wanted,
   progress: ProgressView,
-): Promise<Machine> => {
-  const { vmId, provider, ssh } = await runningMachine(invocation, 'logs', context, ticket, progress)
-  progress.end(true)
-  return { context, provider: await context.provider(provider), row: { vmId, ssh } }
+): Promise<Machine | null> => {
+  try {
+    const { vmId, provider, ssh } = await runningMachine(invocation, 'logs', context, ticket, progress)
+    progress.end(true)
+    return { context, provider: await context.provider(provider), row: { vmId, ssh } }
+  } catch (error) {
+    if (use === null || !isFailure(error) || error.failure.kind !== 'not-running') throw error
+    const { message, remedy } = error.failure
+    printNote(`${message}: the logs in it are left out. ${remedy ?? ''}`.trim(), invocation.terminal)
+    return null
+  }
 }
 
 const followMachine = async (
@@ -96,8 +103,8 @@ const show = async (
 ): Promise<number> => {
   const project = context.registry.project(ticket)
   const logs: Log[] = []
-  if (project !== null && names.length > 0)
-    logs.push(...(await readLogs(await openMachine(), project.path, names, signal)))
+  const machine = project !== null && names.length > 0 ? await openMachine() : null
+  if (project !== null && machine !== null) logs.push(...(await readLogs(machine, project.path, names, signal)))
   if (use !== null) logs.push(...(await agentLogs(context, ticket, MAX_AGENT_LINES)))
   const asked = [...names, ...(use === null ? [] : ['agent'])]
   const problem = project?.problem ?? null
@@ -131,9 +138,11 @@ const wantedLogs = ({ registry }: RunnerContext, ticket: Ticket, chosen: readonl
 }
 
 export const run: RunCommand = async invocation => {
-  const { flags, terminal } = invocation
+  const { flags, json, terminal } = invocation
   const typed = await machineArgument(invocation.words[0], terminal)
   const chosen = NAMES.filter(name => flags[name] === true)
+  if (json && flags.follow === true)
+    throw fail('usage', '--follow prints lines, and no JSON', 'Without --follow: agent-swarm logs TICKET --json')
   const progress = openProgress(invocation)
   return withRunnerContext(
     invocation,
@@ -141,7 +150,9 @@ export const run: RunCommand = async invocation => {
       const ticket = resolveTicket(context, typed)
       requireEnvironment(context, ticket)
       const wanted = wantedLogs(context, ticket, chosen)
-      const openMachine = () => machineOf(invocation, context, ticket, progress)
+      if (wanted.names.length === 0 && LOGS.some(name => chosen.includes(name)))
+        printNote(`The machine of ${ticket} has no project, and so no logs of setup and start.`, terminal)
+      const openMachine = () => machineOf(invocation, context, wanted, progress)
       return (flags.follow === true ? follow : show)(context, invocation, wanted, openMachine)
     },
     progress.note,

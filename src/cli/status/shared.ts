@@ -6,7 +6,7 @@ import type { RunnerContext } from '../../runner/context.ts'
 import type { Progress } from '../../schema/action.ts'
 import type { Rescued } from '../../schema/operation.ts'
 import { counted, timeBetween } from '../../words.ts'
-import { stripControls, type Terminal } from '../terminal/output.ts'
+import { onOneLine, stripControls, type Terminal } from '../terminal/output.ts'
 import { paragraph, table } from '../terminal/table.ts'
 import { size, when } from '../terminal/text.ts'
 
@@ -65,5 +65,7 @@ export const phaseText = (
   now: Date,
 ): string => {
   if (interrupted) return 'interrupted; the next command on the ticket, or the runner, recovers it'
-  return phase === null ? 'starting' : `${phase.phase}, for ${timeBetween(Date.parse(phase.at), now.getTime())}`
+  return phase === null
+    ? 'starting'
+    : `${onOneLine(phase.phase)}, for ${timeBetween(Date.parse(phase.at), now.getTime())}`
 }

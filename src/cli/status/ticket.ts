@@ -7,7 +7,7 @@ import type { Progress } from '../../schema/action.ts'
 import type { IdleReport, Interruption } from '../../schema/environment.ts'
 import { priceText, timeBetween } from '../../words.ts'
 import type { Output } from '../json.ts'
-import { stripControls, textWidth } from '../terminal/output.ts'
+import { onOneLine, stripControls, textWidth } from '../terminal/output.ts'
 import { type Cell, pairs, table } from '../terminal/table.ts'
 import { address, askedFor, requesterName, size, statusCell, when } from '../terminal/text.ts'
 import { projectRows } from './project.ts'
@@ -111,7 +111,7 @@ const detailRows = (environment: Details, { now, terminal }: View): (readonly [s
         ] as const)),
     ...(price === undefined ? [] : [['price', priceText(price)] as const]),
     ...projectRows(environment, { now, terminal }),
-    ...(hasUnsavedWork ? [['unsaved work', describeUnsavedWork(unsavedWork)] as const] : []),
+    ...(hasUnsavedWork ? [['unsaved work', onOneLine(describeUnsavedWork(unsavedWork))] as const] : []),
   ]
 }
 
@@ -136,14 +136,14 @@ const phaseTimes = (phases: readonly Progress[], end: string): string => {
   const longest = times.toSorted((one, other) => other.ms - one.ms).slice(0, PHASES_SHOWN)
   const shown = times.filter(time => longest.includes(time))
   return [
-    ...shown.map(({ phase, ms }) => `${phase} ${(ms / 1000).toFixed(1)} s`),
+    ...shown.map(({ phase, ms }) => `${onOneLine(phase)} ${(ms / 1000).toFixed(1)} s`),
     ...(times.length > shown.length ? [`${times.length - shown.length} more`] : []),
   ].join(', ')
 }
 
 const resultText = ({ outcome, result, endedAt, phases }: Operation): string => {
-  if (outcome?.result === 'failed') return `failed: ${outcome.failure.message.split('\n')[0]}`
-  if (outcome?.result === 'skipped') return `skipped: ${outcome.reason}`
+  if (outcome?.result === 'failed') return `failed: ${onOneLine(outcome.failure.message.split('\n')[0] ?? '')}`
+  if (outcome?.result === 'skipped') return `skipped: ${onOneLine(outcome.reason)}`
   if (endedAt === null) return 'not ended'
   return phases.length === 0 ? `${result}` : `${result}: ${phaseTimes(phases, endedAt)}`
 }

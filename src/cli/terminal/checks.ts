@@ -1,10 +1,9 @@
 /** Checks as lines: a mark, what was checked, and what to do below it. */
 import type { Check } from '../../check.ts'
-import { type Invocation, stripControls, styled, textWidth } from './output.ts'
+import { type Invocation, onOneLine, styled, textWidth } from './output.ts'
 import { wrap } from './table.ts'
 
 const MARKS = { ok: ['✓', 'green'], warning: ['!', 'yellow'], error: ['✗', 'red'] } as const
-const onOneLine = (text: string) => stripControls(text.replaceAll(/\s+/g, ' '))
 
 export const checkLine = (
   { subject, status, text, remedy }: Check,

@@ -71,6 +71,8 @@ export const printJson = <Name extends keyof typeof outputs = never>(
 ) => print(visibleJson(JSON.stringify(value, null, 2)), terminal)
 /** Replaces every character that could move the cursor, set a colour or hide text. */
 export const stripControls = (text: string) => text.replaceAll(/[\p{Cc}\p{Cf}]/gu, '?')
+/** The same of a text that may have several lines. */
+export const onOneLine = (text: string) => stripControls(text.trim().replaceAll(/\s+/g, ' '))
 
 /** `agent-swarm create: what went wrong`, then what to do next. */
 export const printFailure = (command: string, { message, remedy }: Failure, terminal: Terminal = process) =>

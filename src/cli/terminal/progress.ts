@@ -1,5 +1,5 @@
 /** Work in progress on stderr: on a terminal a live line with the time of each phase, elsewhere plain lines. */
-import { harmless, showsUnicode, styled, type Terminal } from './output.ts'
+import { harmless, onOneLine, showsUnicode, styled, type Terminal } from './output.ts'
 
 export type ProgressView = {
   phase(name: string): void
@@ -86,12 +86,13 @@ const live = (terminal: Terminal): ProgressView => {
   return {
     phase: name => {
       finish(name !== UNDOING)
-      current = { name, since: performance.now(), detail: '' }
+      // A machine may have written a part of it.
+      current = { name: onOneLine(name), since: performance.now(), detail: '' }
       draw()
     },
     detail: text => {
       // Drawn with the next frame: details may come thousands a second.
-      if (current !== null) current.detail = harmless(text)
+      if (current !== null) current.detail = onOneLine(text)
     },
     note: text => {
       clear()
