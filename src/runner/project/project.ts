@@ -87,11 +87,13 @@ const setUp = async (target: Target, project: ProjectRow, plan: Plan): Promise<P
     caller.onPhase('setup')
     const { source } = plan.setup
     const startedAt = context.clock().toISOString()
-    reached = record(target, { ...reached, setup: { state: 'running', source, exit: null, startedAt, seconds: null } })
+    const running = { state: 'running', source, exit: null, startedAt, seconds: null } as const
+    reached = record(target, { ...reached, setup: running })
     const onLost = () => waitUntilReady(target)
     const setup = await runSetup(target, plan.path, plan.setup, { signal, clock: context.clock, onLost }).catch(
       async error => {
-        if (signal.aborted) await stopSetup(target, plan.path)
+        await stopSetup(target, plan.path)
+        record(target, { ...reached, setup: { ...running, state: 'failed' } })
         throw error
       },
     )
@@ -105,7 +107,7 @@ const setUp = async (target: Target, project: ProjectRow, plan: Plan): Promise<P
   return reached
 }
 
-/** A cancelled create leaves no setup running. */
+/** A setup that nobody waits for any more does not go on, as far as the machine can be reached. */
 const stopSetup = async (target: Target, path: string): Promise<void> => {
   const signal = AbortSignal.timeout(20_000)
   await askGuest(target, 'stop.sh', { variables: { path } }, { signal }).catch(() => null)

@@ -1,14 +1,19 @@
 /** Setup and start of a project in a machine: put there, begun, waited for, and how they ended. */
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Ticket } from '../../domain.ts'
 import { fail, failureOf } from '../../errors.ts'
 import type { Project, ProjectStep } from '../../schema/environment.ts'
 import { answered, askGuest, type Guest, readScript } from './guest.ts'
 import type { Plan, Step } from './workspace.ts'
 
-/** How long setup may take. */
+/** How long setup may take, by the clock of the machine. */
 const SETUP_MINUTES = 30
+/** The same by the clock of the host, restarts of the machine included: a machine may never say that setup has ended. */
+const SETUP_LIMIT_MINUTES = SETUP_MINUTES + 5
 /** How long one look waits in the machine. */
 const WAIT_SECONDS = 40
+/** Before the next look, since a machine may answer without waiting. */
+const PAUSE_MS = 1_000
 /** A start that fails does so soon. */
 const START_SECONDS = 3
 /** Setup may restart the network or the machine. */
@@ -61,13 +66,24 @@ export const lookAtSteps = async (
 
 const neverBegan = (name: Name) => fail('unknown', `${name} did not begin`)
 
-/** Runs setup to its end. What an interrupted attempt began is waited for, or done again when the machine was restarted. */
+type SetupOptions = {
+  signal: AbortSignal
+  clock: () => Date
+  onLost: () => Promise<void>
+  limitMinutes?: number
+}
+
+/**
+ * Runs setup to its end. What an interrupted attempt began is waited for, or done again when the machine was restarted. Throws
+ * `timeout` when the machine still says that it is running after the limit: the caller stops it.
+ */
 export const runSetup = async (
   guest: Guest,
   path: string,
   { source }: Step,
-  { signal, clock, onLost }: { signal: AbortSignal; clock: () => Date; onLost: () => Promise<void> },
+  { signal, clock, onLost, limitMinutes = SETUP_LIMIT_MINUTES }: SetupOptions,
 ): Promise<ProjectStep> => {
+  const until = performance.now() + limitMinutes * 60_000
   let lost = 0
   while (true) {
     try {
@@ -80,6 +96,8 @@ export const runSetup = async (
       if (failureOf(error, '').kind !== 'guest-unreachable' || lost > LOST_CONNECTIONS) throw error
       await onLost()
     }
+    if (performance.now() > until) throw fail('timeout', `setup did not end within ${limitMinutes} minutes`)
+    await delay(PAUSE_MS, undefined, { signal })
   }
 }
 

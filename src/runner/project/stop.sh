@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Stops a setup whose create was cancelled.
+# Stops a setup that nobody waits for any more.
 
 main() {
   systemctl stop agent-swarm-setup.service || refuse 'setup cannot be stopped'

@@ -258,6 +258,32 @@ describe('failures', () => {
     expect(await inside('PATH=../../../guest-bin:$PATH systemctl show agent-swarm-setup.service')).toBe('inactive')
   })
 
+  test('a setup that cannot be waited for is stopped and has failed, and the next create goes on', async () => {
+    remote.push('main', file('  setup: echo x >> times; [ -e go ] || sleep 1000\n'))
+    const { provider } = it.context
+    let isLying = true
+    it.context.provider = async name => {
+      const real = await provider(name)
+      const runInGuest: typeof real.runInGuest = async (vmId, script, options) => {
+        if (!isLying || !script.includes(`wait_64='${Buffer.from('setup').toString('base64')}'`))
+          return (await real.runInGuest?.(vmId, script, options)) ?? { stdout: '', stderr: '', exitCode: 1 }
+        await real.runInGuest?.(vmId, script.replace(/^seconds_64=.*$/m, "seconds_64='MA=='"), options)
+        return { stdout: 'what is this\n', stderr: '', exitCode: 0 }
+      }
+      return { ...real, runInGuest }
+    }
+    expect(await summaryOf(createWith())).toContain("The project is not complete: the machine's answer was incomplete")
+    expect(project()).toMatchObject({
+      setup: { state: 'failed', exit: null },
+      problem: expect.stringContaining('answer'),
+    })
+    expect(await inside('PATH=../../../guest-bin:$PATH systemctl show agent-swarm-setup.service')).toBe('inactive')
+    isLying = false
+    await inside('touch shop/go')
+    await it.do(createWith())
+    expect(project()).toMatchObject({ setup: { state: 'done', exit: 0 }, problem: null })
+  })
+
   test('another repository in the folder is left alone', async () => {
     remote.push('main', { a: '1' })
     await it.do(actions.create('DROP-1'))
