@@ -69,8 +69,8 @@ export const verdictOf = async (
     return { end: { result: 'stopped', reason: `${project?.repo} wants no agent (.github/agent-swarm.yml)` } }
   const over = overBudget({ ...row, progress: { ...row.progress, limits: limitsOf(rules) } })
   if (over !== null) return { end: { result: 'out of budget', reason: over } }
-  // It works in what setup makes.
-  if (project?.setup?.state === 'running') return { wait: null }
+  // It works in what setup makes. No create holds the lock now: the problem says how to go on with one that was interrupted.
+  if (project?.setup?.state === 'running') return { wait: project.problem }
   const provider = await context.provider(environment.provider)
   if (scriptedAgent === undefined) {
     if (isOwnSystem(provider)) return { end: { result: 'stopped', reason: OWN_SYSTEM } }
