@@ -76,7 +76,7 @@ const consoleClause = async (provider: Provider, vmId: string): Promise<string> 
 /** `guest`: where our files lie in a machine, by default as everywhere. */
 type Context = { run: Run; home: string; guest?: GuestLayout }
 type WaitOptions = {
-  /** Milliseconds; several times as long where guests are emulated. */
+  /** Milliseconds, SLOW_FACTOR times as many where guests are emulated. A try that begins before their end is finished: see TRY_DEADLINE_MS. */
   deadline: number
   signal?: AbortSignal
   /** Called when the guest has an address. */

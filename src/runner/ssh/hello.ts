@@ -18,15 +18,22 @@ const HELLO = /^SSH-(?:2\.0|1\.99)-/m
 const MAX_HELLO = 8 * 1024
 
 /** `ending` ends only the wait for a connection. */
-const saysHello = ({ host, port }: Address, ending: AbortSignal, signal: AbortSignal): Promise<boolean> =>
+const saysHello = (
+  { host, port }: Address,
+  ending: AbortSignal,
+  signal: AbortSignal,
+  helloMs: number,
+): Promise<boolean> =>
   new Promise(resolve => {
+    let timer: NodeJS.Timeout | undefined
     const socket = connect({ host, port, signal })
     const end = () => socket.destroy()
     ending.addEventListener('abort', end, { once: true })
     let words = ''
     socket.on('connect', () => {
       ending.removeEventListener('abort', end)
-      socket.setTimeout(HELLO_MS, end)
+      // Not the socket's own timeout, which each byte of a server that never comes to its version starts anew.
+      timer = setTimeout(end, helloMs)
     })
     socket.on('data', chunk => {
       words += chunk.toString('latin1')
@@ -35,18 +42,21 @@ const saysHello = ({ host, port }: Address, ending: AbortSignal, signal: AbortSi
     })
     socket.on('error', () => {})
     socket.on('close', () => {
+      clearTimeout(timer)
       ending.removeEventListener('abort', end)
       resolve(false)
     })
   })
 
 /**
- * Returns whether a server said hello, which must accept within so many milliseconds. An aborted wait ends early, without an error.
+ * Returns whether a server said hello, which must accept within so many milliseconds; after that it has `helloMs`. An aborted wait
+ * ends early, without an error.
  */
 export const waitForHello = async (
   address: Address,
   milliseconds: number,
   signal: AbortSignal = new AbortController().signal,
+  helloMs = HELLO_MS,
 ): Promise<boolean> => {
   const over = new AbortController()
   const ending = AbortSignal.any([signal, over.signal])
@@ -56,7 +66,7 @@ export const waitForHello = async (
   const canAsk = isIP(address.host) !== 0 || address.host === 'localhost'
   try {
     while (!ending.aborted) {
-      if (canAsk && (await saysHello(address, ending, signal))) return true
+      if (canAsk && (await saysHello(address, ending, signal, helloMs))) return true
       await delay(POLL_MS, undefined, { signal: ending }).catch(() => {})
     }
     return false
@@ -66,8 +76,8 @@ export const waitForHello = async (
 }
 
 /**
- * Waits for the moment to try again, at most so many milliseconds: no process runs meanwhile. `helloed`: the last try failed
- * although a server had said hello. Returns whether one says it now.
+ * Waits for the moment to try again: no process runs meanwhile. `most`: milliseconds; a server that accepts at their end has HELLO_MS
+ * more. `helloed`: the last try failed although a server had said hello. Returns whether one says it now.
  */
 export const untilNextTry = async (
   ssh: SshInfo | null,
@@ -75,6 +85,7 @@ export const untilNextTry = async (
   most: number,
   signal: AbortSignal | undefined,
 ): Promise<boolean> => {
+  const until = performance.now() + most
   if (ssh === null || helloed) await delay(Math.min(ASK_MS, most), undefined, { signal }).catch(() => {})
-  return ssh !== null && waitForHello(ssh, Math.min(TRY_MS, most), signal)
+  return ssh !== null && waitForHello(ssh, Math.min(TRY_MS, until - performance.now()), signal)
 }

@@ -61,6 +61,22 @@ test('a server that accepted may say hello after the wait is over', async () => 
   expect(await waitForHello(at(port), 50)).toBe(true)
 })
 
+test('a server that sends a byte again and again, and never its version, is given up', async () => {
+  let timer: NodeJS.Timeout | undefined
+  let sent = 0
+  const connected = () => {
+    timer ??= setInterval(() => {
+      for (const socket of sockets) socket.write('x')
+      sent += 1
+    }, 10)
+  }
+  const port = await serve('', { connected })
+  expect(await waitForHello(at(port), 50, undefined, 200)).toBe(false)
+  clearInterval(timer)
+  // Not because it said too much.
+  expect(sent).toBeLessThan(8 * 1024)
+})
+
 test('an aborted wait ends, with its connection', async () => {
   const cancel = new AbortController()
   const port = await serve('', { connected: () => cancel.abort() })
