@@ -9,6 +9,7 @@ import { PROJECT_PHASES } from '../runner/project/phases.ts'
 import { recoverAll } from '../runner/recovery.ts'
 import type { Action, Requester } from '../schema/action.ts'
 import type { Environment } from '../schema/environment.ts'
+import type { Failure } from '../schema/failure.ts'
 import type { MadeAttempt, Outcome } from '../schema/outcome.ts'
 import { attemptsStay, stayingAttempts } from './attempts.ts'
 import { type Change, keyOf } from './change-kinds.ts'
@@ -112,18 +113,25 @@ const waitIfAsked = async (
     await waitForRoom(context, toAction(change), { signal, onWait })
     return null
   } catch (error) {
-    progress.end(false)
-    return { result: 'failed', failure: failureOf(error, `create of ${change.ticket}`), environment: null }
+    return failed(failureOf(error, `create of ${change.ticket}`))
   }
 }
 
-/** Runs the change under the ticket's lock, and shows its phases. `by`: where it is not the person's own wish. */
+const failed = (failure: Failure): Outcome => ({ result: 'failed', failure, environment: null })
+
+type Performing = {
+  /** Where it is not the person's own wish. */
+  by?: Requester
+  /** Asked when it could begin: a failure, where it must not. */
+  refuse?: () => Promise<Failure | null>
+}
+/** Runs the change under the ticket's lock, and shows its phases. */
 export const perform = async (
   context: RunnerContext,
   invocation: Invocation,
   change: Change,
   progress: ProgressView,
-  by?: Requester,
+  { by, refuse = async () => null }: Performing = {},
 ): Promise<Outcome> => {
   const { signal, flags } = invocation
   const onFinished = (_: Ticket, summary: string) =>
@@ -133,30 +141,36 @@ export const perform = async (
       `An interrupted ${ticket === null ? 'image build, selftest or ready machine' : `operation on ${ticket}`} could not be recovered yet: ${sentence(failure.message)}`,
     )
   }
-  const cancelled = await waitIfAsked(context, invocation, change, progress)
-  if (cancelled !== null) return cancelled
   let phase: string | null = null
   const onInterrupt = () => progress.note(`Interrupted: ${interruptNote(context, change, phase)}`)
-  signal.addEventListener('abort', onInterrupt, { once: true })
-  try {
-    const outcome = await execute(context, toAction(change, by), {
-      actionId: null,
-      correlation: null,
-      signal,
-      onPhase: name => {
-        phase = name
-        progress.phase(name)
-      },
-    })
-    // Another one took the room.
-    if (flags.wait === true && outcome.result === 'failed' && outcome.failure.needs !== undefined && !signal.aborted) {
+  const attempt = async (): Promise<Outcome> => {
+    const refusal = await refuse()
+    if (refusal !== null) return failed(refusal)
+    signal.addEventListener('abort', onInterrupt, { once: true })
+    try {
+      return await execute(context, toAction(change, by), {
+        actionId: null,
+        correlation: null,
+        signal,
+        onPhase: name => {
+          phase = name
+          progress.phase(name)
+        },
+      })
+    } finally {
       signal.removeEventListener('abort', onInterrupt)
-      return await perform(context, invocation, change, progress, by)
     }
-    progress.end(outcome.result !== 'failed' || (phase === UNDOING && outcome.environment === null))
-    return outcome
-  } finally {
-    signal.removeEventListener('abort', onInterrupt)
+  }
+  while (true) {
+    const outcome = (await waitIfAsked(context, invocation, change, progress)) ?? (await attempt())
+    const isTaken = outcome.result === 'failed' && outcome.failure.needs !== undefined
+    if (flags.wait !== true || !isTaken || signal.aborted) {
+      progress.end(outcome.result !== 'failed' || (phase === UNDOING && outcome.environment === null))
+      return outcome
+    }
+    // Another one took the room, or it is not free yet.
+    progress.phase('waiting for room')
+    await (await import('./room-wait.ts')).untilChange(context.registry, signal)
   }
 }
 
@@ -226,13 +240,14 @@ const changeOne = async (
   elsewhere: ReturnType<typeof openElsewhere>,
 ): Promise<Shown> => {
   const { kind, ticket } = change
-  const failure = kind === 'create' && context.registry.environment(ticket) === null ? await elsewhere(ticket) : null
-  if (failure !== null) {
-    progress?.end(false)
-    return { ticket, result: 'failed', failure, environment: null }
+  const refuse = async () =>
+    kind === 'create' && context.registry.environment(ticket) === null ? elsewhere(ticket) : null
+  if (progress === null) {
+    const failure = await refuse()
+    if (failure !== null) return { ticket, result: 'failed', failure, environment: null }
+    return planOrDetach(invocation, context, change)
   }
-  if (progress === null) return planOrDetach(invocation, context, change)
-  const outcome = await perform(context, invocation, change, progress)
+  const outcome = await perform(context, invocation, change, progress, { refuse })
   return { ticket, ...(await withHint(invocation.terminal.env, context.config, ticket, outcome)) }
 }
 

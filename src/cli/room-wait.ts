@@ -1,6 +1,7 @@
 /** `create --wait`: waits until the machine fits on the host. Nothing is made or locked meanwhile. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { fail, isFailure } from '../errors.ts'
+import type { Registry } from '../registry/registry.ts'
 import type { RunnerContext } from '../runner/context.ts'
 import { planAction } from '../runner/plan.ts'
 import { reasonOf } from '../runner/room.ts'
@@ -20,6 +21,16 @@ export const missingRoom = async (context: RunnerContext, action: Action): Promi
       ? reasonOf(error.failure, action.kind, action.ticket)
       : null
   }
+}
+
+/** Until another process of this home did something, or the host may have changed. Rejects when `signal` aborts. */
+export const untilChange = async (
+  registry: Registry,
+  signal: AbortSignal,
+  version = registry.dataVersion(),
+): Promise<void> => {
+  const until = performance.now() + LOOK_MS
+  while (registry.dataVersion() === version && performance.now() < until) await delay(CHANGE_MS, undefined, { signal })
 }
 
 /** `onWait` is called with each new reason. */
@@ -43,9 +54,7 @@ export const waitForRoom = async (
         waiting = { id: registry.beginWaiting({ pid: process.pid, ticket, kind, by, since, why }), why }
         onWait(why)
       }
-      const until = performance.now() + LOOK_MS
-      while (registry.dataVersion() === version && performance.now() < until)
-        await delay(CHANGE_MS, undefined, { signal })
+      await untilChange(registry, signal, version)
     }
   } catch (error) {
     if (!signal.aborted) throw error

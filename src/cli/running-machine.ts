@@ -88,7 +88,7 @@ export const runningMachine = async (
   }
   // A machine that another command started, or is starting, must answer first.
   if (observed === 'running' && row.status === 'running') return row
-  const by = sleeps ? WOKEN_BY : undefined
+  const by = sleeps ? { by: WOKEN_BY } : {}
   const outcome = await perform(context, invocation, { kind: 'start', ticket }, progress, by)
   if (outcome.result === 'failed') throw fail(outcome.failure.kind, outcome.failure.message, outcome.failure.remedy)
   return requireEnvironment(context, ticket)

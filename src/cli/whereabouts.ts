@@ -23,6 +23,11 @@ const ownRunnerId = async (home: string): Promise<string> => {
   }
 }
 
+const runsHere = async (home: string): Promise<boolean> => {
+  const { findBot } = await import('../bot/http/operator.ts')
+  return (await findBot(home)) !== null
+}
+
 const askHere = async (config: Config, ticket: Ticket): Promise<Whereabouts | null> => {
   const { openInbox } = await import('./inbox.ts')
   const asker = await ownRunnerId(config.home)
@@ -47,7 +52,9 @@ type Answer = { machine: Whereabouts | null; unasked: boolean }
 const ask = async (config: Config, ticket: Ticket): Promise<Answer> => {
   const { home, botUrl, runnerToken } = config
   try {
-    if (existsSync(storeFile(home))) return { machine: await askHere(config, ticket), unasked: false }
+    // Beside a bot elsewhere, the store that one left here says nothing, unless it runs.
+    const hasBot = existsSync(storeFile(home)) && (botUrl === null || (await runsHere(home)))
+    if (hasBot) return { machine: await askHere(config, ticket), unasked: false }
     if (botUrl === null) return { machine: null, unasked: false }
     if (runnerToken === null) return { machine: null, unasked: true }
     return { machine: await askBot(home, botUrl, runnerToken, ticket), unasked: false }

@@ -125,7 +125,9 @@ const planCreate: Planner<'create'> = async (context, { ticket, project, noProje
   if (left !== null) return { would: [...left, WAIT_FOR_SSH, ...planProject(context, ticket, project)] }
   if (attemptOf(ticket) !== null) throw noSuchAttempt(context, ticket, `creating ${ticket}: there is no such attempt`)
   const [ready] = await planReady(context, provider, project?.repo ?? null)
-  if (ready !== undefined)
+  if (ready !== undefined) {
+    // One that is held in memory has its room already.
+    if (ready.hold === 'disk') await requireRoom(context, provider, { kind: 'create', ticket, vmId: null })
     return {
       would: [
         `take the ready machine ${ready.vmId} of the pool ${ready.pool}, and start it`,
@@ -134,6 +136,7 @@ const planCreate: Planner<'create'> = async (context, { ticket, project, noProje
         ...(noProject === undefined ? [] : [noProject]),
       ],
     }
+  }
   await requireBaseImage(provider, baseImage)
   await requireRoom(context, provider, { kind: 'create', ticket, vmId: null })
   return {

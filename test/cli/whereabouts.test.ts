@@ -73,6 +73,9 @@ test('a create of a ticket that another host has is refused, and says where it i
   const token = 'the-token-of-this-runner'
   await store.runnerTokens.add({ name: 'here', hash: tokenHash(token), as: null })
   const environment = { AGENT_SWARM_BOT_URL: url, AGENT_SWARM_RUNNER_TOKEN: token }
+  // What a bot left here that once ran with this home.
+  mkdirSync(join(cli.home, 'state'), { recursive: true, mode: 0o700 })
+  await openStore(storeFile(join(cli.home, 'state')), Date.now).close()
   for (const more of [[], ['--dry-run'], ['--detach']]) {
     const refused = await cli.swarm(['create', 'DROP-7', ...more], environment)
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(WHERE) })

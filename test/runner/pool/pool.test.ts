@@ -8,6 +8,7 @@ import { hostPage, hostStatus } from '../../../src/cli/status/host.ts'
 import { fail } from '../../../src/errors.ts'
 import { tryRunnerLock, withRoomLock } from '../../../src/registry/lock.ts'
 import { guestHash } from '../../../src/runner/link/guest-files.ts'
+import { planAction } from '../../../src/runner/plan.ts'
 import { poolStandings, readyText, standingText } from '../../../src/runner/pool/standing.ts'
 import { findAll, reconcile } from '../../../src/runner/reconciler/reconcile.ts'
 import { recoverAll } from '../../../src/runner/recovery.ts'
@@ -68,6 +69,23 @@ describe('filling', () => {
     expect([...saved]).toEqual(machines().map(({ vmId }) => vmId))
     expect(await it.do(actions.create(T))).toMatchObject({ result: 'done', environment: { status: 'running' } })
     expect(saved.size).toBe(0)
+  })
+
+  test('one on disk needs its memory again: the plan of a create on a full host says so', async () => {
+    wrap(withSave(new Set()))
+    setPools(it.context, poolOf({ hold: 'disk' }))
+    await filler.fill()
+    wrap(provider => ({
+      ...provider,
+      capacity: async () => ({
+        cpus: 8,
+        memoryBytes: { total: 8 * GIB, available: GIB },
+        diskBytes: { total: 100 * GIB, available: 100 * GIB },
+      }),
+    }))
+    await expect(planAction(it.context, actions.create(T))).rejects.toMatchObject({
+      failure: { kind: 'capacity', needs: expect.anything() },
+    })
   })
 
   test.for<[string, Partial<Provider>, 'memory' | 'disk', string]>([
