@@ -67,15 +67,25 @@ const whyBeyondLimit = async ({ store }: OutcomeContext, { id, action }: ActionR
   }
 }
 
-/** A start that waits for room does not hold up the delete that would make it. */
+/**
+ * What waits for room does not hold up the stop or delete that would make it. A delete waits to look for unsaved work: only one that
+ * does not look goes ahead of it.
+ */
 const whyOvertaken = async ({ store }: OutcomeContext, { seq, needs, action }: ActionRow): Promise<Failure | null> => {
+  if (needs === null) return null
   const { kind, ticket } = action
-  if (needs === null || (kind !== 'start' && kind !== 'restart')) return null
-  const deletes = await store.queue.list({ ticket, kind: 'delete', state: 'pending' })
-  if (!deletes.some(each => each.seq > seq)) return null
+  const pending = await store.queue.list({ ticket, state: 'pending' })
+  const later = pending.find(
+    each =>
+      each.seq > seq &&
+      (each.action.kind === 'delete'
+        ? each.action.force || kind !== 'delete'
+        : each.action.kind === 'stop' && kind !== 'delete'),
+  )
+  if (later === undefined) return null
   return {
     kind: 'refused',
-    message: `starting ${ticket}: there was no room for it, and its delete was asked for since`,
+    message: `${kind} of ${ticket}: there was no room for it, and its ${later.action.kind} was requested since`,
     remedy: null,
   }
 }
@@ -88,8 +98,9 @@ const whyImpossible = async (
 ): Promise<Failure | null> => {
   const { store } = context
   const { kind, ticket } = row.action
+  const overtaken = await whyOvertaken(context, row)
+  if (overtaken !== null) return overtaken
   if (kind === 'fork') return whyBeyondLimit(context, row)
-  if (row.needs !== null && kind !== 'create') return whyOvertaken(context, row)
   if (kind !== 'create' || (await presentEnvironment(store, ticket)) !== null) return null
   const pin = await store.queue.pinnedTo(ticket)
   return whyNobody(row, pin === null ? connected : connected.filter(({ id }) => id === pin))

@@ -354,7 +354,8 @@ export const openQueue = (sql: Sql, limits: StoreLimits = {}): Store['queue'] =>
     sql.transaction(() => {
       const row = openRow(sql, id)
       const attempt = row?.attempt ?? 0
-      if (failure.needs !== undefined) {
+      // A fork does not wait for room: the stop or delete that would make it would wait behind it.
+      if (failure.needs !== undefined && row?.kind !== 'fork') {
         // The offer may be of another hypervisor than the machine's.
         if (!toPending(sql, id, token, sql.clock() + ROOM_RETRY_MS, { needs: failure.needs })) return 'lost'
         if (row !== undefined) unpinUnmade(sql, row, environment)

@@ -115,25 +115,45 @@ test('a fork beyond the limit of its person is refused, and what waited behind i
   expect(await acquire()).toMatchObject({ id: 'b' })
 })
 
-test('a start that waits for room gives way to the delete that would make it', async () => {
+test.for([
+  ['a start', 'a delete', true, actionOn('DROP-1', 'start'), actionOn('DROP-1', 'delete')],
+  ['a start', 'a stop', true, actionOn('DROP-1', 'start'), actionOn('DROP-1', 'stop')],
+  ['a start', 'another start', false, actionOn('DROP-1', 'start'), actionOn('DROP-1', 'start')],
+  ['a create of a stopped machine', 'a stop', true, actionOn('DROP-1', 'create'), actionOn('DROP-1', 'stop')],
+  ['a restore', 'a delete', true, actionOn('DROP-1', 'restore', { name: null }), actionOn('DROP-1', 'delete')],
+  [
+    'a message to the agent',
+    'a stop',
+    true,
+    actionOn('DROP-1', 'tell', { text: 'Go on.' }),
+    actionOn('DROP-1', 'stop'),
+  ],
+  ['a delete', 'a stop', false, actionOn('DROP-1', 'delete', { force: false }), actionOn('DROP-1', 'stop')],
+  ['a delete', 'a delete', false, actionOn('DROP-1', 'delete', { force: false }), actionOn('DROP-1', 'delete')],
+  [
+    ...(['a delete', 'a delete that does not look for work', true] as const),
+    ...([actionOn('DROP-1', 'delete', { force: false }), actionOn('DROP-1', 'delete', { force: true })] as const),
+  ],
+] as const)('%s that waits for room, then %s: it gives way: %s', async ([, , givesWay, first, second]) => {
   const { store, enqueue, heartbeat, acquire, looks } = await openRunnerStage()
   const own = environmentOf('DROP-1', { status: 'stopped' })
   await heartbeat([own])
-  await enqueue('a', actionOn('DROP-1', 'start'))
+  await enqueue('a', first)
   const lease = await acquire()
   const needs = { cpus: 0, memoryMiB: 0, diskGiB: 999 }
   const failure = { kind: 'capacity', message: 'no room', remedy: null, needs } as const
   await store.queue.fail('a', lease?.token ?? '', { failure, retry: true, environment: own, messages: [] })
-  for (let n = 0; n < 5; n += 1) {
-    await heartbeat([own])
-    await looks(5)
+  const waits = async () => {
+    for (let n = 0; n < 5; n += 1) {
+      await heartbeat([own])
+      await looks(5)
+    }
   }
+  await waits()
   expect(await store.queue.get('a')).toMatchObject({ state: 'pending' })
-  await enqueue('b', actionOn('DROP-1', 'delete'))
-  for (let n = 0; n < 5; n += 1) {
-    await heartbeat([own])
-    await looks(5)
-  }
+  await enqueue('b', second)
+  await waits()
+  if (!givesWay) return expect(await store.queue.get('a')).toMatchObject({ state: 'pending' })
   expect(await store.queue.get('a')).toMatchObject({ state: 'dead', outcome: { failure: { kind: 'refused' } } })
   expect(await acquire()).toMatchObject({ id: 'b' })
 })

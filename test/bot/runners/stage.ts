@@ -20,7 +20,7 @@ export const { START, dev } = fixtures
 export const offer = (more: Partial<Offer> = {}): Offer => ({ ...fixtures.offer, ...more })
 export const actionOn = (
   ticket: string,
-  kind: Extract<ActionKind, 'create' | 'start' | 'stop' | 'delete' | 'status' | 'fork'>,
+  kind: Extract<ActionKind, 'create' | 'start' | 'stop' | 'restore' | 'delete' | 'status' | 'fork' | 'tell'>,
   more: Partial<Action> = {},
 ): Action => ({ kind, ticket, by: dev, replyTo: null, ...more }) as Action
 

@@ -31,6 +31,19 @@ export const roomContract = (open: Open) => {
       expect(await claim('runner-1', withFree(4096))).toMatchObject({ id: '1' })
     })
 
+    test('a fork that found no room ends, and keeps nobody waiting', async () => {
+      const { store, add, claim, pass } = await openStage(open)
+      await store.runners.heartbeat(heartbeatOf([environmentOf('DROP-1')]))
+      await add(queued('fork', 'fork', 'DROP-1', { from: null, count: 2 }))
+      const lease = await claim('runner-1', withFree(2048))
+      expect(await store.queue.fail(lease.id, lease.token, noRoom)).toBe('dead')
+      expect(await store.queue.get('fork')).toMatchObject({ state: 'dead', outcome: { failure: noRoom.failure } })
+      await add(queued('delete', 'delete', 'DROP-1'), create('small', 'DROP-2'))
+      pass(ROOM_PATIENCE_MS)
+      expect(await claim('runner-1', withFree(2048))).toMatchObject({ id: 'delete' })
+      expect(await claim('runner-1', withFree(2048))).toMatchObject({ id: 'small' })
+    })
+
     test('a create that found no room, or made nothing, is any runner’s', async () => {
       const { store, add, claim, pass } = await openStage(open)
       await add(create('1', 'DROP-1'), create('2', 'DROP-2'), create('3', 'DROP-3'))
