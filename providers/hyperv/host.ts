@@ -7,7 +7,7 @@ import { roomLeft, runDiagnosis } from '../diagnosis.ts'
 import type { Diagnosis, Provider } from '../provider.ts'
 import { type Context, freeSpace, surveyHost } from './context.ts'
 import { isolationIn } from './isolation.ts'
-import { makeNetworkText, networkIn } from './network.ts'
+import { makeNetworkText, networkIn, whyNoFixedAddresses } from './network.ts'
 import type { Host } from './parse.ts'
 import { doesConvert } from './qemu-img.ts'
 import { DEFAULT_SWITCH } from './settings.ts'
@@ -34,6 +34,8 @@ const checkNetwork = ({ settings }: Context, host: Host): Diagnosis => {
       `this Windows has no ${name}`,
       'Leave AGENT_SWARM_HYPERV_SWITCH out: agent-swarm makes its own switch.',
     )
+  const wrong = whyNoFixedAddresses(host, name)
+  if (wrong !== null) return problem(wrong.reason, wrong.remedy)
   const fallback = networkIn(host, DEFAULT_SWITCH) === null ? '' : `; until then, machines get the ${DEFAULT_SWITCH}`
   return warning(
     `the switch ${name} with NAT does not exist. The first machine makes it, if that is done as Administrator${fallback}`,

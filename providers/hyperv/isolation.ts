@@ -7,7 +7,7 @@ import { isIn, parseAddress, parseRange, rangeOf, rangeText } from '../ipv4.ts'
 import type { IsolationReport } from '../provider.ts'
 import { type Context, isOurs, machinesIn, surveyHost } from './context.ts'
 import { readOwner } from './folders.ts'
-import { makeNetworkText, networkIn, type Place } from './network.ts'
+import { makeNetworkText, networkIn, type Place, whyNoFixedAddresses } from './network.ts'
 import { type Host, isStopped, type Row } from './parse.ts'
 import { DEFAULT_SWITCH, type HypervSettings } from './settings.ts'
 
@@ -142,6 +142,8 @@ export const isolationIn = (context: Context, host: Host): IsolationReport => {
       `machines on the ${DEFAULT_SWITCH} reach each other, this host and its networks`,
       'Leave AGENT_SWARM_HYPERV_SWITCH out, run agent-swarm as Administrator once, and create the machines again.',
     )
+  const wrong = whyNoFixedAddresses(host, name)
+  if (wrong !== null) return not(wrong.reason, wrong.remedy)
   const network = networkIn(host, name)
   if (network === null && networkIn(host, DEFAULT_SWITCH) !== null)
     return not(

@@ -35,10 +35,26 @@ const ownIn = ({ addresses, nats }: Host, name: string): Network['own'] => {
   return null
 }
 
-/** The network for new machines as the host has it now; null when it must be made first. */
+/**
+ * Why machines get no fixed addresses on this switch; null: they may. Those of an External one would be addresses of the office's
+ * network, and its NAT one of the office's range. Windows tells names apart without regard to case.
+ */
+export const whyNoFixedAddresses = ({ switches }: Pick<Host, 'switches'>, name: string) => {
+  const wrong = switches.find(
+    each => each.name.toLowerCase() === name.toLowerCase() && each.name !== DEFAULT_SWITCH && each.type !== 'Internal',
+  )
+  if (wrong === undefined) return null
+  return {
+    reason: `the switch ${wrong.name} is of the type ${wrong.type}, and machines get fixed addresses on an Internal one alone`,
+    remedy: `Leave AGENT_SWARM_HYPERV_SWITCH out: agent-swarm makes a switch of its own. Or name another one: AGENT_SWARM_HYPERV_SWITCH='${DEFAULT_SWITCH}', or one of the type Internal.`,
+  }
+}
+
+/** The network for new machines as the host has it now; null when it must be made first, or cannot be. */
 export const networkIn = (host: Host, name: string): Network | null => {
   if (!host.switches.some(each => each.name === name)) return null
   if (name === DEFAULT_SWITCH) return { name, own: null }
+  if (whyNoFixedAddresses(host, name) !== null) return null
   const own = ownIn(host, name)
   return own === null ? null : { name, own }
 }
@@ -91,6 +107,8 @@ export const ensureNetwork = async (context: Context, host: Host): Promise<Netwo
       `this Windows has no ${DEFAULT_SWITCH}`,
       'Leave AGENT_SWARM_HYPERV_SWITCH out: agent-swarm makes a switch of its own.',
     )
+  const wrong = whyNoFixedAddresses(host, name)
+  if (wrong !== null) throw fail('not-configured', wrong.reason, wrong.remedy)
   return makeNetwork(context, host).catch(error => {
     const { kind, message } = failureOf(error, `making the network ${name}`)
     const fallback = networkIn(host, DEFAULT_SWITCH)

@@ -1,11 +1,12 @@
 /** The parts of the provider that need no PowerShell: answers, marks, failures, addresses, rules, paths and disks. */
 import { expect, test } from 'vitest'
 import { usableAddress } from '../../../providers/hyperv/addresses.ts'
+import type { Context } from '../../../providers/hyperv/context.ts'
 import { explain, explainRefusal } from '../../../providers/hyperv/explain.ts'
 import { requireShortPath } from '../../../providers/hyperv/folders.ts'
-import { holeIn, rulesFor } from '../../../providers/hyperv/isolation.ts'
+import { holeIn, isolationIn, rulesFor } from '../../../providers/hyperv/isolation.ts'
 import { parseMark } from '../../../providers/hyperv/marks.ts'
-import { choosePlace, networkIn } from '../../../providers/hyperv/network.ts'
+import { choosePlace, ensureNetwork, networkIn } from '../../../providers/hyperv/network.ts'
 import { type Host, parseState } from '../../../providers/hyperv/parse.ts'
 import { answerIn } from '../../../providers/hyperv/powershell.ts'
 import { hasEfiPartition } from '../../../providers/hyperv/vhdx.ts'
@@ -96,6 +97,31 @@ test('our own switch is a network when it has an address and NAT', () => {
       own: null,
     },
   )
+})
+
+test.for(['External', 'Private'])('machines get no fixed address on a switch of the type %s', async type => {
+  const office = host({
+    switches: ['Default Switch', 'Office'].map(name => ({ name, type: name === 'Office' ? type : 'Internal' })),
+    addresses: [{ address: '10.20.30.40', bits: 24, interface: 'vEthernet (Office)' }],
+    nats: ['10.20.30.0/24'],
+  })
+  const ran: string[] = []
+  for (const hypervSwitch of ['Office', 'office']) {
+    const context = { settings: { hypervSwitch, hypervAllow: [] }, script: (name: string) => ran.push(name) }
+    expect(networkIn(office, hypervSwitch)).toBe(null)
+    await expect(ensureNetwork(context as unknown as Context, office)).rejects.toMatchObject({
+      failure: {
+        kind: 'not-configured',
+        message: expect.stringContaining(`Office is of the type ${type}`),
+        remedy: expect.stringContaining('Default Switch'),
+      },
+    })
+    expect(isolationIn(context as unknown as Context, office)).toMatchObject({
+      isolated: false,
+      reason: expect.stringContaining(type),
+    })
+  }
+  expect(ran).toEqual([])
 })
 
 test('a new machine gets the first address that no machine has', () => {
