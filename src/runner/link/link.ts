@@ -9,6 +9,7 @@ import { writeFileAtomic } from '../../files.ts'
 import type { Log } from '../../log.ts'
 import { tryLinkLock } from '../../registry/lock.ts'
 import { isOwnSystem } from '../agent/own-system.ts'
+import type { Gate } from '../gate.ts'
 import { poolKey } from '../git-gateway/policy.ts'
 import { type Connecting, connect, type Ended, type LinkContext } from './connection.ts'
 import { openFollowed } from './following.ts'
@@ -20,6 +21,8 @@ const RETRY = backoff({ first: 1_000, most: 60_000 })
 const STABLE_MS = 60_000
 /** Repairs that are tried at once, one after the other. */
 const MAX_AT_ONCE = 2
+/** How long a connection that is being opened keeps others waiting. */
+const PLACE_MS = 20_000
 
 /** Exists while the link is open, with the addresses of its services, for other processes. */
 export const upFile = (home: string, vmId: string): string => join(linkFolder(home, vmId), 'up')
@@ -27,7 +30,9 @@ export const upFile = (home: string, vmId: string): string => join(linkFolder(ho
 export type LinkOptions = {
   log: Log
   /** Limits how many connections are opened at once. */
-  gate?: <T>(work: () => Promise<T>) => Promise<T>
+  gate?: Gate
+  /** Milliseconds after which a connection that is not open gives its place at the gate to another one, and goes on. */
+  placeMs?: number
   /** Puts right in the machine what depends on the link's addresses. What it throws is logged, and the link opens all the same. */
   beforeUp?: (vmId: string, address: Link['address'], signal: AbortSignal) => Promise<void>
   /** Who learns how the machine is used; by default nobody, and it is not asked. */
@@ -79,35 +84,45 @@ type State = ReturnType<typeof openState>
 /** Does what has to be done before the link is open. Never fails. */
 type Prepare = (signal: AbortSignal) => Promise<void>
 
-/** One connection. Its place at the gate is given back when it is open, or has failed. */
+/** One connection. Its place at the gate is given back when it is open, has failed, or takes long. Throws why it did not open. */
 const connectThrough = async (
-  { gate, prepare }: { gate: NonNullable<LinkOptions['gate']>; prepare: Prepare },
+  { gate, placeMs, prepare }: Required<Pick<LinkOptions, 'gate' | 'placeMs'>> & { prepare: Prepare },
   connecting: Omit<Connecting, 'provider'>,
   providerName: string,
 ): Promise<Ended> => {
-  const { context, signal } = connecting
-  const connected = Promise.withResolvers<void>()
+  const broken = new AbortController()
+  const signal = AbortSignal.any([connecting.signal, broken.signal])
+  const up = Promise.withResolvers<void>()
   const result = Promise.withResolvers<Ended>()
   let isOver = false
+  let failure: unknown = null
   const onUp = async () => {
-    await prepare(signal)
-    if (isOver) return
-    connecting.onUp()
-    connected.resolve()
+    try {
+      await prepare(signal)
+      if (isOver) return
+      connecting.onUp()
+      up.resolve()
+    } catch (error) {
+      // The connection is of no use: nobody learns of it.
+      failure = error
+      broken.abort()
+    }
   }
-  await gate(async () => {
-    if (signal.aborted) return result.resolve({ again: 'later', reason: 'closed' })
-    const connection = Promise.resolve(context.provider(providerName)).then(provider =>
-      connect({ ...connecting, provider, onUp: () => void onUp() }),
-    )
-    connection.then(result.resolve, error =>
-      result.resolve({ again: 'later', reason: failureOf(error, 'opening the link').message.slice(0, 300) }),
-    )
-    await Promise.race([connected.promise, result.promise])
-  })
-  const ended = await result.promise
-  isOver = true
-  return ended
+  const open = async (): Promise<Ended> => {
+    const provider = await connecting.context.provider(providerName)
+    return connect({ ...connecting, signal, provider, onUp: () => void onUp() })
+  }
+  try {
+    await gate(async () => {
+      open().then(result.resolve, result.reject)
+      await Promise.race([up.promise, result.promise, delay(placeMs, undefined, { ref: false })])
+    }, signal)
+    return await result.promise
+  } catch (error) {
+    throw failure ?? error
+  } finally {
+    isOver = true
+  }
 }
 
 /** Connects again whenever a connection ended, until `closing`. */
@@ -121,7 +136,10 @@ const keepConnected = (connectOnce: (signal: AbortSignal) => Promise<Ended>, sta
       const began = performance.now()
       broken = new AbortController()
       const { again, reason } = await connectOnce(AbortSignal.any([closing, broken.signal]))
-      state.lost()
+        .finally(state.lost)
+        .catch(
+          (error): Ended => ({ again: 'later', reason: failureOf(error, 'opening the link').message.slice(0, 300) }),
+        )
       if (closing.aborted) return
       if (performance.now() - began > STABLE_MS) failures = 0
       if (again === 'at once' && atOnce < MAX_AT_ONCE) {
@@ -140,15 +158,13 @@ const keepConnected = (connectOnce: (signal: AbortSignal) => Promise<Ended>, sta
 }
 
 /** A machine that is a part of this system needs no connection. */
-const stayUp = (state: State, prepare: Prepare, closing: AbortSignal): ReturnType<typeof keepConnected> => {
-  const stay = async (): Promise<void> => {
-    await prepare(closing)
-    if (closing.aborted) return
+const stayUp = async (state: State, prepare: Prepare, signal: AbortSignal): Promise<Ended> => {
+  await prepare(signal)
+  if (!signal.aborted) {
     state.opened()
-    await once(closing, 'abort')
-    state.lost()
+    await once(signal, 'abort')
   }
-  return { ended: stay(), breakOff: () => {}, nudge: () => {} }
+  return { again: 'later', reason: 'closed' }
 }
 
 /** One of a pool has no ticket yet: it may fetch its repository. */
@@ -180,7 +196,14 @@ const openLink = async (
   context: LinkContext,
   { vmId, provider }: Machine,
   services: LinkServices,
-  { log, gate = work => work(), beforeUp, activity = null, loopback = process.platform === 'win32' }: LinkOptions,
+  {
+    log,
+    gate = work => work(),
+    placeMs = PLACE_MS,
+    beforeUp,
+    activity = null,
+    loopback = process.platform === 'win32',
+  }: LinkOptions,
   release: () => void,
 ): Promise<HeldLink> => {
   const { home, registry, guest } = context
@@ -209,13 +232,11 @@ const openLink = async (
       ? null
       : { ports: () => activity.ports(vmId), report: (reported: Activity) => void activity.report(vmId, reported) }
   const connecting = { context, vmId, services: opened, files, activity: asking, log, onUp: state.opened }
-  const connection = isHere
-    ? stayUp(state, prepare, closing.signal)
-    : keepConnected(
-        signal => connectThrough({ gate, prepare }, { ...connecting, signal }, provider),
-        state,
-        closing.signal,
-      )
+  const connectOnce = (signal: AbortSignal): Promise<Ended> =>
+    isHere
+      ? stayUp(state, prepare, signal)
+      : connectThrough({ gate, placeMs, prepare }, { ...connecting, signal }, provider)
+  const connection = keepConnected(connectOnce, state, closing.signal)
   breakOff = connection.breakOff
   const ended = connection.ended.catch(error => log.error({ vmId, err: error }, 'a link ended'))
   return {

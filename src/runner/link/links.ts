@@ -34,13 +34,16 @@ const wanted = ({ registry }: Pick<RunnerContext, 'registry'>) => {
   return registry.environments().filter(row => row.status === 'running' && hasEnds(row) && !without.has(row.ticket))
 }
 
-/** Removes the lock files of machines that are gone. */
-const sweep = ({ home, registry }: Pick<RunnerContext, 'home' | 'registry'>): void => {
+/** Removes the lock files of machines that are gone. `isHeld`: by this process, still. */
+const sweep = (
+  { home, registry }: Pick<RunnerContext, 'home' | 'registry'>,
+  isHeld: (vmId: string) => boolean,
+): void => {
   const folder = join(home, 'links')
   if (!existsSync(folder)) return
   for (const name of readdirSync(folder)) {
     const vmId = name.endsWith('.lock') ? name.slice(0, -'.lock'.length) : null
-    if (vmId !== null && !registry.knowsMachine(vmId)) rmSync(join(folder, name), { force: true })
+    if (vmId !== null && !registry.knowsMachine(vmId) && !isHeld(vmId)) rmSync(join(folder, name), { force: true })
   }
 }
 
@@ -53,16 +56,28 @@ export const openLinks = (
   const { log } = options
   const held = new Map<string, HeldLink>()
   const ending = new AbortController()
+  /** Links that have to end, which a machine that does not answer holds up. */
+  const closing = new Map<string, Promise<void>>()
   const gate = openGate(MAX_OPENING)
   let woken = new AbortController()
+  const close = (link: HeldLink): void => {
+    held.delete(link.vmId)
+    const closed = link
+      .close()
+      .catch(error => log.warn({ vmId: link.vmId, err: error }, failureOf(error, 'closing a link').message))
+      .finally(() => {
+        closing.delete(link.vmId)
+        // The machine may be wanted again.
+        woken.abort()
+      })
+    closing.set(link.vmId, closed)
+  }
   const look = async (): Promise<void> => {
     const machines = new Map(wanted(context).map(({ vmId, provider }) => [vmId, provider]))
-    const gone = [...held.values()].filter(({ vmId }) => !machines.has(vmId))
-    for (const { vmId } of gone) held.delete(vmId)
-    await Promise.all(gone.map(link => link.close()))
-    sweep(context)
+    for (const link of [...held.values()]) if (!machines.has(link.vmId)) close(link)
+    sweep(context, vmId => closing.has(vmId))
     for (const [vmId, provider] of machines) {
-      if (held.has(vmId)) continue
+      if (held.has(vmId) || closing.has(vmId)) continue
       const link = await holdLink(context, { vmId, provider }, services, { ...options, gate })
       if (link !== null) held.set(vmId, link)
     }
@@ -73,7 +88,8 @@ export const openLinks = (
       await look().catch(error => log.warn({ err: error }, failureOf(error, 'looking after the links').message))
       await delay(LOOK_MS, undefined, { signal: AbortSignal.any([woken.signal, ending.signal]) }).catch(() => {})
     }
-    await Promise.all([...held.values()].map(link => link.close()))
+    for (const link of [...held.values()]) close(link)
+    await Promise.all(closing.values())
   }
   const running = run()
   return {
@@ -114,15 +130,19 @@ const waitForOther = async (
 }
 
 const waitUntilUp = async (own: HeldLink, { row, signal }: Linking): Promise<void> => {
-  const timer = setTimeout(() => void own.close(), UP_MS)
-  const cancel = () => void own.close()
-  signal.addEventListener('abort', cancel)
-  await own.up.catch(() => {
+  // Its timer keeps no process alive.
+  const over = AbortSignal.any([signal, AbortSignal.timeout(UP_MS)])
+  const close = () => void own.close()
+  over.addEventListener('abort', close)
+  if (over.aborted) close()
+  try {
+    await own.up
+  } catch {
     signal.throwIfAborted()
     throw fail('guest-unreachable', `opening the link to ${row.vmId}: it is not open within ${UP_MS / 1000} s`)
-  })
-  clearTimeout(timer)
-  signal.removeEventListener('abort', cancel)
+  } finally {
+    over.removeEventListener('abort', close)
+  }
 }
 
 /** Of a link that another process has. */

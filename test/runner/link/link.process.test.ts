@@ -1,9 +1,10 @@
 /** The link over a real sshd on loopback, run as the user of the test. */
 import { execFileSync, spawnSync } from 'node:child_process'
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { openLog } from '../../../src/log.ts'
+import { type Gate, openGate } from '../../../src/runner/gate.ts'
 import { type HeldLink, holdLink, upFile } from '../../../src/runner/link/link.ts'
 import { openLinks, withLink } from '../../../src/runner/link/links.ts'
 import type { LinkHandler, LinkServices } from '../../../src/runner/link/types.ts'
@@ -156,6 +157,44 @@ describe.skipIf(noSshd !== null)('the link', () => {
     expect(await until('an answer', () => ask('git'))).toBe('git DROP-1 /\n')
   })
 
+  test('what keeps the link from being noted as open breaks it off, and it is tried again', async () => {
+    let tries = 0
+    const link = await open({
+      beforeUp: async () => {
+        tries += 1
+        // As with a full disk, the note cannot be written.
+        if (tries === 1) mkdirSync(upFile(it.home, vmId))
+        else rmSync(upFile(it.home, vmId), { recursive: true })
+      },
+    })
+    expect([tries, link.connected(), await ask('git')]).toEqual([2, true, 'git DROP-1 /\n'])
+    expect(lines.find(line => line.includes('the link to a machine is not open'))).toContain('"level":40')
+  })
+
+  test('a link that waits at the gate can be closed', async () => {
+    const gate = openGate(1)
+    const busy = Promise.withResolvers<void>()
+    const work = gate(() => busy.promise)
+    const link = await hold({ gate })
+    await link.close()
+    busy.resolve()
+    await work
+    expect(ourSsh()).toEqual([])
+  })
+
+  test('a machine that does not answer gives its place at the gate to others, and opens when it answers', async () => {
+    const go = join(it.home, 'go')
+    writeFileSync(
+      join(it.context.guest.library, 'link.sh'),
+      linkScript.replace(/\n/, `\nuntil [ -e '${go}' ]; do sleep 0.1; done\n`),
+    )
+    const gate = openGate(1)
+    const link = await hold({ gate, placeMs: 1 })
+    expect(await gate(async () => link.connected())).toBe(false)
+    writeFileSync(go, '')
+    await link.up
+  })
+
   test('an sshd that does not know that its connection is gone gives up the ports', async () => {
     const link = await open()
     const stuck = ourSsh()
@@ -177,6 +216,22 @@ describe.skipIf(noSshd !== null)('the link', () => {
     await held[0]?.close()
     expect(await withLink(target, other, { log }, () => ask('git'))).toBe('another process DROP-1 /\n')
     expect(await ask('git')).toBe(null)
+  })
+
+  test('a command that is cancelled while it waits for its link ends, and no timer keeps its process alive', async () => {
+    const timers = () => process.getActiveResourcesInfo().filter(name => name === 'Timeout').length
+    const before = timers()
+    const cancel = new AbortController()
+    const target = { context: it.context, signal: cancel.signal, row: environment() }
+    const busy = openGate(0)
+    const gate: Gate = (work, signal) => {
+      setImmediate(() => cancel.abort())
+      return busy(work, signal)
+    }
+    await expect(withLink(target, services, { log, gate }, async () => {})).rejects.toThrow('abort')
+    // The same when it was cancelled before.
+    await expect(withLink(target, services, { log, gate }, async () => {})).rejects.toThrow('abort')
+    await until('no timer', () => timers() <= before, { within: 20_000 })
   })
 
   test('after kill -9 of its process nothing is left of it, and another process has the link', async () => {
@@ -227,6 +282,39 @@ describe.skipIf(noSshd !== null)('the link', () => {
     registry.setStatus('DROP-1', 'running')
     await links.close()
     expect(ourSsh()).toEqual([])
+  })
+
+  test('a link that cannot end yet holds up no other machine', async () => {
+    expect(await it.do(actions.create('DROP-2'))).toMatchObject({ result: 'done' })
+    const { registry, provider } = it.context
+    const hung = Promise.withResolvers<void>()
+    let isAsked = false
+    it.context.provider = async name => {
+      const real = await provider(name)
+      const sshInfo: typeof real.sshInfo = async id => {
+        isAsked ||= id === vmId
+        if (id === vmId) await hung.promise
+        return real.sshInfo(id)
+      }
+      return { ...real, sshInfo }
+    }
+    registry.setStatus('DROP-2', 'stopped')
+    const links = openLinks(it.context, services, { log })
+    await until('the question for its address', () => isAsked)
+    registry.setStatus('DROP-1', 'stopped')
+    registry.setStatus('DROP-2', 'running')
+    links.nudge()
+    await until('the link of the other', () => links.of(it.vmIdOf('DROP-2'))?.connected())
+    // It is wanted again while it ends.
+    registry.setStatus('DROP-1', 'running')
+    registry.setStatus('DROP-2', 'stopped')
+    links.nudge()
+    await until('the end of the other', () => links.of(it.vmIdOf('DROP-2')) === null)
+    hung.resolve()
+    await until('the link', () => links.of(vmId)?.connected())
+    await links.close()
+    it.context.provider = provider
+    await it.do(actions.delete('DROP-2', true))
   })
 
   const HELLO = 'echo "hello 1 $(cat "$(dirname "$0")/hash")"'
