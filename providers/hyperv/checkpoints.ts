@@ -2,7 +2,7 @@
 import { parseCheckpointName } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import type { RestoreOptions } from '../provider.ts'
-import { aboutMachine, type Context, orDiskFull } from './context.ts'
+import { aboutMachine, type Context, orDiskFull, requireRoomForMemory } from './context.ts'
 import { bytesOf } from './folders.ts'
 import { rulesOf } from './isolation.ts'
 import { look } from './machines.ts'
@@ -20,6 +20,7 @@ const checked = (name: string): string => {
 export const makeCheckpoint = async (context: Context, id: string, name: string) => {
   const doing = `making the checkpoint ${checked(name)} of ${id}`
   const data = { ...aboutMachine(context, id), checkpoint: name }
+  await requireRoomForMemory(context, id, doing)
   const before = await bytesOf(context.home, id)
   await context
     .script('checkpoint', data, doneAnswer, { doing, deadline: DEADLINE_MS })

@@ -110,6 +110,13 @@ export const requireSpace = (context: Pick<Context, 'home'>, doing: string, byte
 /** Less than this is a full disk: Hyper-V pauses machines before it is quite full. */
 const FULL_BYTES = 256 * 1024 ** 2
 
+/** Fails with `disk-full` where the memory of a running machine, written to the disk, would fill it: every machine on it pauses then. */
+export const requireRoomForMemory = async (context: Context, id: string, doing: string): Promise<void> => {
+  const machine = (await surveyMachines(context)).find(each => each.vmId === id && isOurs(context, each))
+  const bytes = machine?.row.assigned ?? 0
+  if (bytes > 0) requireSpace(context, doing, bytes + FULL_BYTES)
+}
+
 /** For `.catch()`. Hyper-V's message about a full disk is in the system's language: free space tells. */
 export const orDiskFull =
   (context: Pick<Context, 'home'>, doing: string) =>

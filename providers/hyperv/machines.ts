@@ -12,6 +12,7 @@ import {
   type Machine,
   machinesIn,
   orDiskFull,
+  requireRoomForMemory,
   requireSpace,
   surveyHost,
   surveyMachines,
@@ -169,6 +170,7 @@ export const stopMachine = async (context: Context, id: string): Promise<void> =
 
 export const saveMachine = async (context: Context, id: string): Promise<void> => {
   const doing = `saving the memory of ${id}`
+  await requireRoomForMemory(context, id, doing)
   const { state } = await context
     .script('save', aboutMachine(context, id), stateAnswer, { doing, deadline: DEADLINE_MS })
     .catch(orDiskFull(context, doing))
