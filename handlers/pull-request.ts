@@ -130,14 +130,14 @@ const mergedAttempt = (
   isGoingOn: boolean,
 ): Decision => {
   const [ticket, attempt] = [ticketOf(base.ticket), attemptOf(base.ticket) ?? 0]
-  const promoted: Action = { kind: 'promote', ...base, ticket, attempt }
-  if (merged === 'nothing' || isGoingOn) return act([promoted])
-  if (merged === 'stop') return act([promoted, { kind: 'stop', ...base, ticket }])
+  const promote: Action = { kind: 'promote', ...base, ticket, attempt }
+  if (merged === 'nothing' || isGoingOn) return act([promote])
+  if (merged === 'stop') return act([promote, { kind: 'stop', ...base, ticket, promoted: attempt }])
   return minutes > 0 && event.change !== 'grace over'
     ? {
         verdict: 'later',
         ...{ ticket, minutes, event: { ...event, change: 'grace over' } },
         reason: `${base.ticket} will be promoted, and ${ticket} deleted, in ${inMinutes(minutes)}, unless somebody starts it`,
       }
-    : act([promoted, { kind: 'delete', force: false, ...base, ticket }])
+    : act([promote, { kind: 'delete', force: false, ...base, ticket, promoted: attempt }])
 }

@@ -110,6 +110,16 @@ export const operationQueries = ({ all, first, run }: Database) => ({
       operationFrom,
     ),
 
+  /** What the last promote made the ticket's machine. */
+  lastPromoted: (ticket: Ticket): NonNullable<OperationDetail['promoted']> | null =>
+    readJson(
+      first(
+        `select detail ->> '$.promoted' as promoted from operation
+         where ticket = ? and kind = 'promote' and detail ->> '$.reached' = 'decided' order by id desc limit 1`,
+        ticket,
+      )?.promoted,
+    ),
+
   /** The last restore that was done: when, and of which checkpoint. */
   lastRestore: (ticket: Ticket): { at: string; name: string | null } | null => {
     const row = first(

@@ -3,7 +3,7 @@
  * The one place where environments change: the runner and the CLI both come here.
  */
 import { isDeepStrictEqual } from 'node:util'
-import { type EnvironmentKey, type Ticket, ticketOf } from '../domain.ts'
+import { attemptKey, type EnvironmentKey, type Ticket, ticketOf } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import { withLocks } from '../registry/lock.ts'
 import type { Action, ActionKind } from '../schema/action.ts'
@@ -72,9 +72,26 @@ const laterManualOperation = ({ registry }: RunnerContext, { kind, ticket, at }:
     : null
 }
 
+/** A merge deletes or stops what it promoted. The promote may have failed: then that is another machine, in which nothing was merged. */
+const requirePromoted = ({ registry }: RunnerContext, action: Action): void => {
+  if ((action.kind !== 'stop' && action.kind !== 'delete') || action.promoted === undefined) return
+  const { kind, ticket, promoted: attempt } = action
+  const row = registry.environment(ticket)
+  const promoted = registry.lastPromoted(ticket)
+  if (row === null || (promoted?.attempt === attempt && promoted.vmId === row.vmId)) return
+  throw fail(
+    'refused',
+    `${kind} of ${ticket}: ${attemptKey(ticket, attempt)} is not its machine, because it was not promoted`,
+    `If the machine of ${ticket} is not needed any more: agent-swarm ${kind} ${ticket}`,
+  )
+}
+
 const runResolved = async (operation: Operation, { action, from }: Resolved): Promise<Result> => {
   if (from !== null && action.kind !== 'move') await moveEnvironment(operation, from, action.ticket)
-  return laterManualOperation(operation.context, action) ?? runAction(operation, action)
+  const skipped = laterManualOperation(operation.context, action)
+  if (skipped !== null) return skipped
+  requirePromoted(operation.context, action)
+  return runAction(operation, action)
 }
 
 const failedOutcome = ({ context, caller }: Operation, { kind, ticket }: Action, error: unknown): Outcome => {

@@ -105,6 +105,9 @@ export const MAX_MERGED_COMMITS = 1_000
 /** Commits of the ticket's merged pull requests. These and their ancestors are saved on GitHub, so they are not unsaved work. */
 const mergedCommits = v.optional(v.pipe(v.array(fullCommit), v.maxLength(MAX_MERGED_COMMITS)))
 
+/** The ticket's machine must be what this attempt was, before it was promoted. Otherwise the action is refused. */
+const promoted = v.optional(v.pipe(count, v.minValue(1), v.maxValue(MAX_ATTEMPTS)))
+
 const common = {
   /** The environment's key. */
   ticket: environmentKey,
@@ -137,6 +140,7 @@ export const action = v.variant('kind', [
     kind: v.literal('stop'),
     ...common,
     mergedCommits,
+    promoted,
     idle: v.optional(v.literal(true)),
     save: v.optional(v.literal(true)),
   }),
@@ -160,7 +164,7 @@ export const action = v.variant('kind', [
     cold: v.optional(v.boolean()),
   }),
   v.object({ kind: v.literal('delete-checkpoint'), ...common, name: checkpointName }),
-  v.object({ kind: v.literal('delete'), ...common, force: v.boolean(), mergedCommits }),
+  v.object({ kind: v.literal('delete'), ...common, force: v.boolean(), mergedCommits, promoted }),
   /** The Jira issue `from` got the key `ticket`: its machine, checkpoints and history go along. */
   v.object({ kind: v.literal('move'), ...common, ticket, from: ticket }),
   /** Makes attempts: machines that go on from its present state, or from a checkpoint (`from`), each on a branch of its own. */

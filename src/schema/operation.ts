@@ -25,6 +25,10 @@ const operationDetail = v.object({
     v.optional(v.array(environmentKey)),
     'The attempts that a fork makes, or that go since another one was promoted.',
   ),
+  promoted: described(
+    v.optional(v.object({ attempt: count, vmId })),
+    'The attempt that a promote made the machine of the ticket, and that machine.',
+  ),
   former: described(
     v.optional(environmentKey),
     'The key that a promote gave the former machine, which is one of `attempts`.',

@@ -57,6 +57,19 @@ describe('the pull request of an attempt', () => {
   ])('%s', ([, decision, expected]) => expect(decision).toBe(expected))
 })
 
+test('what follows the promote is for the promoted machine alone', () => {
+  const facts = pullRequestFacts({ now: pullRequestNow({ branch, state: 'merged' }), ...attempt })
+  for (const merged of ['delete', 'stop'] as const)
+    expect(handlers['pull-request'](pullRequestEvent('closed', { branch }), facts, { ...rules, merged })).toMatchObject(
+      {
+        actions: [
+          { kind: 'promote', attempt: 2 },
+          { kind: merged, ticket: 'DROP-1', promoted: 2 },
+        ],
+      },
+    )
+})
+
 const attempts = [
   { ticket: 'DROP-1~1', status: 'running' },
   { ticket: 'DROP-1~2', status: 'stopped' },

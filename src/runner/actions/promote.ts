@@ -5,6 +5,7 @@
 import { attemptKey, type EnvironmentKey, type Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { withLocks } from '../../registry/lock.ts'
+import { requireEnvironment } from '../context.ts'
 import { runPart } from '../journal.ts'
 import {
   type ActionRunner,
@@ -113,7 +114,8 @@ const decide = async (operation: Operation, ticket: string, attempt: number): Pr
   return registry.exclusively(() => {
     const going = registry.promote(key)
     const { others, former } = going
-    registry.setDetail(id, { reached: 'decided', attempts: others, ...(former === null ? {} : { former }) })
+    const promoted = { attempt, vmId: requireEnvironment(context, ticket).vmId }
+    registry.setDetail(id, { reached: 'decided', attempts: others, promoted, ...(former === null ? {} : { former }) })
     const agent = registry.agent(ticket)
     // A restore of the former machine is none of this one.
     if (agent !== null) registry.setAgent(ticket, { ...agent, progress: { ...agent.progress, operation: id } })

@@ -229,8 +229,12 @@ const takeAttempts = (sql: Sql, { ticket, runnerId }: Row, outcome: Outcome): vo
     .map(attempt => attempt.ticket)
     .filter(key => attemptOf(key) !== null && ticketOf(key) === ticketOf(ticket))
   const asked = listActions(sql, { ticket, state: 'pending' }).filter(
-    ({ action: { kind, by } }) =>
-      (kind === 'stop' || kind === 'delete') && by.cause !== undefined && by.cause !== 'command',
+    ({ action }) =>
+      (action.kind === 'stop' || action.kind === 'delete') &&
+      // What a promote of an attempt comes before is for that attempt alone.
+      action.promoted === undefined &&
+      action.by.cause !== undefined &&
+      action.by.cause !== 'command',
   )
   for (const key of keys) {
     sql.run('insert into pin (ticket, runner_id, given) values (?, ?, 1) on conflict do nothing', key, runnerId)

@@ -3,6 +3,7 @@ import { fail } from '../../../src/errors.ts'
 import { planAction } from '../../../src/runner/plan.ts'
 import { reconcile } from '../../../src/runner/reconciler/reconcile.ts'
 import { recoverAll } from '../../../src/runner/recovery.ts'
+import type { Action } from '../../../src/schema/action.ts'
 import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
 
 let it: TestContext
@@ -245,4 +246,22 @@ describe('an attempt that an earlier promote dismissed', () => {
     expect(await it.do(earlier, { actionId: 'github:2:0' })).toMatchObject({ result: 'done' })
     expect(keys()).toEqual(['DROP-1'])
   })
+})
+
+test('a merge deletes the ticket’s machine only when the attempt was promoted', async () => {
+  const ofMerge = (kind: 'stop' | 'delete', promoted: number) => ({ ...actions[kind]('DROP-1'), promoted }) as Action
+  const refused = {
+    result: 'failed',
+    failure: { kind: 'refused', message: expect.stringMatching(/DROP-1~[12] is not its machine/) },
+  }
+  expect(await it.do(ofMerge('delete', 2))).toMatchObject(refused)
+  expect(await it.do(ofMerge('stop', 2))).toMatchObject(refused)
+  // Another attempt became the machine of the ticket.
+  await it.do(actions.promote('DROP-1', 1))
+  expect(await it.do(ofMerge('delete', 2))).toMatchObject(refused)
+  expect(it.context.registry.environment('DROP-1')).toMatchObject({ status: 'running' })
+  expect(await it.do(ofMerge('delete', 1))).toMatchObject({ result: 'done' })
+  // One that was made since is none of it.
+  await it.do(actions.create('DROP-1'))
+  expect(await it.do(ofMerge('delete', 1))).toMatchObject(refused)
 })

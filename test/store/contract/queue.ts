@@ -54,6 +54,8 @@ export const queueContract = (open: Open) => {
       await add(
         queued('2', 'stop', 'DROP-1', by('command')),
         queued('3', 'delete', 'DROP-1', { force: false, ...by('merge') }),
+        // For the machine that a promote makes the ticket's.
+        queued('4', 'delete', 'DROP-1', { force: false, promoted: 1, ...by('merge') }),
       )
       // A runner names the attempts, and may name no other ticket.
       const attempts = ['DROP-1~1', 'DROP-1~2', 'DROP-2~1', 'DROP-1'].map(ticket => ({
@@ -66,6 +68,7 @@ export const queueContract = (open: Open) => {
         ...[
           ['2', 'stop', 'DROP-1'],
           ['3', 'delete', 'DROP-1'],
+          ['4', 'delete', 'DROP-1'],
         ],
         ...[
           ['3:DROP-1~1', 'delete', 'DROP-1~1'],
