@@ -97,8 +97,15 @@ is_package() {
   apt-cache show --no-all-versions "$1" >/dev/null 2>&1
 }
 
-# add_repository NAME URL VARIABLE KEY_URL FINGERPRINTS SUITE: of the keys in the file, only those with a listed fingerprint
-# are trusted, and only for this repository.
+# primary_keys OPTION...: fingerprints of keys that gpg lists with these options, without those of their subkeys. Anybody can make a
+# key of their own that has the vendor's as its subkey.
+primary_keys() {
+  gpg --batch --no-autostart --homedir "$keys" --with-colons "$@" |
+    awk -F: '/^pub/ { wanted = 1 } /^fpr/ && wanted { printf "%s ", $10; wanted = 0 }'
+}
+
+# add_repository NAME URL VARIABLE KEY_URL FINGERPRINTS SUITE: of the keys in the file, only those whose own fingerprint is listed are
+# trusted, with their subkeys, and only for this repository.
 add_repository() {
   list=/etc/apt/sources.list.d/agent-swarm-$1.list
   keyring=/etc/apt/keyrings/agent-swarm-$1.gpg
@@ -109,16 +116,23 @@ add_repository() {
   mkdir -m 700 "$keys"
   gpg --batch --quiet --no-autostart --homedir "$keys" --import "$DOWNLOADS/$1.key" >&2 ||
     die "$4 holds no key" "Give the address of the repository's key, or leave the step out: --skip $current_step"
-  trusted=''
+  found=" $(primary_keys --list-keys)" trusted=''
   for fingerprint in $5; do
-    if gpg --batch --no-autostart --homedir "$keys" --list-keys "$fingerprint" >/dev/null 2>&1; then trusted="$trusted $fingerprint"; fi
+    case $found in *" $fingerprint "*) trusted="$trusted $fingerprint" ;; esac
   done
-  [ -n "$trusted" ] || die "the key of $2 is not the expected one. Expected: $5. Found: $(
-    gpg --batch --no-autostart --homedir "$keys" --with-colons --list-keys | awk -F: '/^pub/ { wanted = 1 } /^fpr/ && wanted { print $10; wanted = 0 }' | one_line
-  )" "Nothing was installed from it. Find out which key the vendor publishes now. Without the step: --skip $current_step"
-  mkdir -p /etc/apt/keyrings
+  [ -n "$trusted" ] || die "the key of $2 is not the expected one. Expected: $5. Found: $(echo "$found" | one_line)" \
+    "Nothing was installed from it. Find out which key the vendor publishes now. Without the step: --skip $current_step"
   # shellcheck disable=SC2086  # One word a fingerprint.
-  gpg --batch --no-autostart --homedir "$keys" --export $trusted >"$keyring"
+  gpg --batch --no-autostart --homedir "$keys" --export $trusted >"$DOWNLOADS/$1.gpg"
+  # gpg also exports each key that has a trusted one as its subkey.
+  exported=$(primary_keys --show-keys "$DOWNLOADS/$1.gpg")
+  for fingerprint in ${exported:-none}; do
+    case "$trusted " in *" $fingerprint "*) continue ;; esac
+    die "the file of keys of $2 has the key $fingerprint, which names an expected one as a part of itself" \
+      "Nothing was installed from it. Somebody may have changed the file. Without the step: --skip $current_step"
+  done
+  mkdir -p /etc/apt/keyrings
+  cp "$DOWNLOADS/$1.gpg" "$keyring"
   chmod 644 "$keyring"
   echo "deb [signed-by=$keyring] $2 $6 main" >"$list"
   apt_update "$list" "$2" "$3"

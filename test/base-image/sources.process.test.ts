@@ -5,7 +5,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { setupScript } from '../../base-image/scripts.ts'
-import { buildDeb, endKeyAgent, makeKey, serveFolder, sha256, signLists, writeIn } from '../support/package-sources.ts'
+import {
+  buildDeb,
+  endKeyAgent,
+  makeForeignKey,
+  makeKey,
+  serveFolder,
+  sha256,
+  signLists,
+  writeIn,
+} from '../support/package-sources.ts'
 import { hasSandbox, inSandbox } from './sandbox.ts'
 
 /** Nothing listens on port 9. */
@@ -180,6 +189,23 @@ describe.skipIf(!isPossible)('a signed repository', () => {
         `step gcloud: the key of ${server.url}/google is not the expected one. Expected: ${google}. Found: ${fingerprint}\n`,
       ),
     })
+  })
+
+  test('with a key that has the expected one as its subkey is refused, alone and beside the expected one', async () => {
+    const file = join(repository(), 'doc/apt-key.gpg')
+    const original = readFileSync(file)
+    const { alone, both } = makeForeignKey(keys())
+    writeFileSync(file, alone)
+    expect(await setUp('gcloud', { mirrors: mirrors() })).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('is not the expected one'),
+    })
+    writeFileSync(file, both)
+    expect(await setUp('gcloud', { mirrors: mirrors() })).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('names an expected one as a part of itself'),
+    })
+    writeFileSync(file, original)
   })
 
   test('that cannot be reached is named', async () => {

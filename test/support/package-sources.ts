@@ -46,12 +46,16 @@ export const writeIn = (root: string, path: string, text: string, mode = 0o644):
   writeFileSync(join(root, path), text, { mode })
 }
 
+const openGpg =
+  (home: string) =>
+  (...args: string[]): Buffer =>
+    execFileSync('gpg', ['--batch', '--quiet', '--homedir', home, ...args], { stdio: 'pipe' })
+
 /** Makes a key, and returns its fingerprint. Its public half is at `doc/apt-key.gpg`, as Google's is. */
 export const makeKey = (repository: string, home: string): string => {
   mkdirSync(home, { mode: 0o700, recursive: true })
   mkdirSync(join(repository, 'doc'), { recursive: true })
-  const gpg = (...args: string[]) =>
-    execFileSync('gpg', ['--batch', '--quiet', '--homedir', home, ...args], { stdio: 'pipe' })
+  const gpg = openGpg(home)
   gpg('--passphrase', '', '--quick-generate-key', 'stand-in <nobody@localhost>', 'rsa2048', 'sign', 'never')
   gpg('--armor', '--yes', '--output', join(repository, 'doc/apt-key.gpg'), '--export')
   const [, fingerprint = ''] =
@@ -59,6 +63,28 @@ export const makeKey = (repository: string, home: string): string => {
       .toString()
       .match(/^fpr:+([0-9A-F]{40}):/m) ?? []
   return fingerprint
+}
+
+/**
+ * Makes another key that has the one in `home` as its subkey. Returns the files: of that key alone, and of both. Only the fingerprint
+ * of a subkey that is as old as the key is the same.
+ */
+export const makeForeignKey = (home: string): { alone: Buffer; both: Buffer } => {
+  const gpg = openGpg(home)
+  const listed = gpg('--with-colons', '--with-keygrip', '--list-keys').toString()
+  const [, madeAt = ''] = listed.match(/^pub:(?:[^:]*:){4}(\d+):/m) ?? []
+  const [, grip = ''] = listed.match(/^grp:+([0-9A-F]{40}):/m) ?? []
+  const then = ['--faked-system-time', `${madeAt}!`, '--pinentry-mode', 'loopback', '--passphrase', '']
+  gpg(...then, '--quick-generate-key', 'foreign <foreign@localhost>', 'rsa2048', 'sign', 'never')
+  execFileSync(
+    'gpg',
+    [
+      ...['--quiet', '--no-tty', '--homedir', home, ...then],
+      ...['--expert', '--command-fd', '0', '--edit-key', 'foreign@localhost'],
+    ],
+    { stdio: 'pipe', input: `addkey\n13\n${grip}\nq\n0\nsave\n` },
+  )
+  return { alone: gpg('--export', 'foreign@localhost'), both: gpg('--export') }
 }
 
 /** Writes the lists of the packages in `pool/`, signed with the key in `home`. */
