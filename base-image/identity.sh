@@ -64,6 +64,8 @@ if grep -qwF "$old_name" /etc/hosts; then sed -i "s/\\b$old_name\\b/$name/g" /et
 echo "$machine_id" >/etc/machine-id
 if [ -f /var/lib/dbus/machine-id ] && [ ! -L /var/lib/dbus/machine-id ]; then echo "$machine_id" >/var/lib/dbus/machine-id; fi
 rm -f /var/lib/systemd/random-seed
+# The fork's seed names it so. Otherwise swarm-seed would apply that seed at the next boot, over what became of the machine since.
+if [ -f /var/lib/swarm-seed/instance ]; then echo "$name" >/var/lib/swarm-seed/instance; fi
 echo 'names'
 
 rm -f /etc/ssh/ssh_host_*

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { identityScript } from '../../base-image/identity.ts'
 import { type Seed, swarmSeed } from '../../base-image/seed.ts'
 import { hasSandbox, inSandbox } from './sandbox.ts'
 
@@ -46,7 +47,7 @@ const boot = (seeds: readonly string[], { before = '', more = '' } = {}) => {
     more,
   ].join('\n')
   return inSandbox(join(folder, 'bin'), INSTALL.join('\n'), {
-    stubs: ['mount', 'umount', 'udevadm', 'chown', 'growpart'],
+    stubs: ['mount', 'umount', 'udevadm', 'chown', 'growpart', 'date', 'hwclock', 'ip', 'ss', 'dd', 'logger'],
     after,
   })
 }
@@ -89,6 +90,29 @@ describe.skipIf(!hasSandbox())('a clone boots', () => {
     expect(ran.stdout.trim().endsWith(machineId)).toBe(true)
     const kept = await boot([swarmSeed(SEED)], { before, more: 'cat /etc/machine-id' })
     expect(kept.stdout.trim().endsWith(others)).toBe(true)
+  })
+
+  test('a fork of its memory is the machine that its own seed names: the next boot leaves the name that it got since', async () => {
+    const fork = { ...SEED, hostname: 'as-pool-00000002' }
+    const script = identityScript({
+      ...{ ...fork, name: fork.hostname, machineId: `${'0'.repeat(31)}2`, now: new Date(0), fresh: Buffer.from('x') },
+      // The sandbox has the interfaces of this system, and all stand-ins of what changes them.
+      ...{ mac: '52:54:00:12:34:57', oldMac: '00:00:00:00:00:00', address: null },
+    })
+      // Nor may it reach processes and users of this system.
+      .replace('/proc/[0-9]*', '/run/none')
+      .replaceAll('/home/agent', '/run/home')
+    const more = [
+      `cat >/run/identity <<'IDENTITY'\n${script}\nIDENTITY`,
+      // No service of the network is active.
+      `printf '#!/bin/sh\\nprintf "inactive\\\\ninactive\\\\ninactive\\\\ninactive\\\\n"\\n' >"$BIN/systemctl"`,
+      'env -i PATH="/usr/local/bin:$BIN" sh /run/identity',
+      'echo as-drop-9-00000002 >/etc/hostname',
+      `cat >/run/swarm-seed/disk/swarm-seed <<'END'\n${swarmSeed(fork)}END`,
+      'boot; cat /etc/hostname',
+    ].join('\n')
+    const ran = await boot([swarmSeed(SEED)], { more })
+    expect(ran.stdout).toMatch(/\nidentity done\nas-drop-9-00000002\n$/)
   })
 
   test.for([

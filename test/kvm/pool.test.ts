@@ -46,6 +46,11 @@ test.skipIf(!isLong).for(['memory', 'disk'] as const)(
       expect(await inside(ticket, 'sudo -n true && getent hosts $(hostname) | wc -l')).toBe('1')
       expect(await inside(ticket, 'systemctl list-units --state=failed --plain --no-legend')).toBe('')
       seen.push(identity.slice(0, 6))
+      if (n === 1) {
+        await succeed(swarm('restart', ticket))
+        expect((await inside(ticket, IDENTITY)).split(' ').slice(1, 6)).toEqual(identity.slice(1, 6))
+        expect(await inside(ticket, 'sudo -n true && getent hosts $(hostname) | wc -l')).toBe('1')
+      }
       // The most that a small host holds: the former ones go.
       if (n > 1) await succeed(swarm('delete', `READY-${n - 1}`, '--force'))
     }
