@@ -2,7 +2,7 @@
 import { userInfo } from 'node:os'
 import type { Config } from '../config/config.ts'
 import type { Ticket } from '../domain.ts'
-import { failureOf } from '../errors.ts'
+import { fail, failureOf } from '../errors.ts'
 import { type RunnerContext, resolveTicket } from '../runner/context.ts'
 import { effectiveKind, execute, WAITING_PHASE } from '../runner/executor.ts'
 import { PROJECT_PHASES } from '../runner/project/phases.ts'
@@ -259,11 +259,12 @@ const show = ({ json, quiet, terminal }: Invocation, change: Change, shown: Show
     print(textOf(change, shown), terminal)
 }
 
-/** Runs the changes one after the other; all are tried. `isList`: `--json` prints an array. */
+/** Runs the changes one after the other; all are tried. `isList`: `--json` prints an array. `whyNot`: a reason to skip one, when its turn comes. */
 export const runChanges = async (
   invocation: Invocation,
   typed: readonly Change[],
   isList: boolean,
+  whyNot: (context: RunnerContext, ticket: Ticket) => Promise<string | null> = async () => null,
 ): Promise<number> => {
   const { json, terminal } = invocation
   let progress: ProgressView | null = null
@@ -281,7 +282,14 @@ export const runChanges = async (
         if (isList && !invocation.quiet) progress?.note(`${ticket}:`)
         let shown: Shown
         try {
-          shown = await changeOne(invocation, context, change, progress, elsewhere)
+          // What runs in the background already goes on; nothing more is begun.
+          if (invocation.signal.aborted && isList)
+            throw fail('cancelled', `${one.kind} of ${ticket}: cancelled before it began`)
+          const reason = await whyNot(context, ticket)
+          shown =
+            reason === null
+              ? await changeOne(invocation, context, change, progress, elsewhere)
+              : { ticket, result: 'skipped', reason }
           if (change.kind === 'delete') shown = withAttempts(context, shown, going)
         } catch (error) {
           progress?.end(false)

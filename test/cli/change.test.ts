@@ -136,6 +136,20 @@ describe('Ctrl-C', () => {
     expect(await list()).toEqual([])
   })
 
+  test.for(['address', 'looking'])(
+    'at "%s" of a delete: the machine that was started to be asked is off again',
+    async phase => {
+      await swarm('create', 'DROP-1')
+      await cli.inside('DROP-1', 'git init -q shop; echo new > shop/file')
+      await swarm('stop', 'DROP-1')
+      expect(await pressedAt(phase, 'delete', '--yes', 'DROP-1')).toMatchObject({
+        code: 1,
+        screen: expect.stringContaining('Interrupted: stopping. Nothing is deleted.'),
+      })
+      expect(await list()).toMatchObject([{ ticket: 'DROP-1', status: 'stopped' }])
+    },
+  )
+
   test('ends the wait for a ticket, and nothing was started', async () => {
     await swarm('create', 'DROP-1')
     const release = takeTicket('DROP-1')
@@ -146,6 +160,20 @@ describe('Ctrl-C', () => {
     expect(screen).toContain('waiting for another command on DROP-1: cancelled')
     expect((await list())[0].status).toBe('running')
   })
+})
+
+test('a delete of the stopped machines leaves one alone that was started since', async () => {
+  for (const ticket of ['DROP-1', 'DROP-2']) await swarm('create', ticket)
+  for (const ticket of ['DROP-1', 'DROP-2']) await swarm('stop', ticket)
+  const release = takeTicket('DROP-1')
+  const deleting = cli.begin(['delete', '--stopped', '--yes'])
+  await deleting.says('waiting for another command on this ticket')
+  await swarm('start', 'DROP-2')
+  release()
+  expect(await deleting.ended).toMatchObject({
+    ...{ code: 0, stdout: expect.stringContaining('Nothing to do: DROP-2 is not stopped any more.') },
+  })
+  expect(await list()).toMatchObject([{ ticket: 'DROP-2', status: 'running' }])
 })
 
 test('a second command on a ticket waits, status shows who waits and since when, and it continues', async () => {

@@ -87,6 +87,25 @@ test('commands for several tickets at once, and two for one, leave registry and 
   expect(readdirSync(folder).sort()).toEqual(['agent-swarm.config', 'config'])
 })
 
+test('after Ctrl-C nothing more is begun in the background', async () => {
+  const tickets = ['DROP-1', 'DROP-2', 'DROP-3', 'DROP-4', 'DROP-5', 'DROP-6']
+  await cli.swarm(['create', ...tickets])
+  const command = cli.processes.begin(['stop', ...tickets, '--detach'])
+  await until('the first one', () => command.output.stdout.includes('continues in the background'))
+  command.kill('SIGINT')
+  const { code, stdout, stderr } = await command.ended
+  const begun = tickets.filter(ticket => stdout.includes(`stop of ${ticket} continues in the background`))
+  const left = tickets.filter(ticket => stderr.includes(`stop of ${ticket}: cancelled before it began`))
+  expect([code, [...begun, ...left]]).toEqual([1, tickets])
+  expect(left.length).toBeGreaterThan(0)
+  const running = async () =>
+    ((await cli.json(['list'])) as { ticket: string; status: string }[])
+      .filter(({ status }) => status === 'running')
+      .map(({ ticket }) => ticket)
+  await until('what was begun', async () => (await running()).length === left.length)
+  expect(await running()).toEqual(left)
+})
+
 test('--detach continues without the terminal, and status shows it', async () => {
   const { stdout } = await cli.processes.swarm(['create', 'DROP-1', '--detach', '--json'])
   const detached = JSON.parse(stdout)

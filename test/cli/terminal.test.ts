@@ -1,6 +1,7 @@
 /** What a person sees on a terminal, and what a pipe gets: phases, colors, symbols, tables, times, questions. */
 import { stripVTControlCharacters } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { requireConsent } from '../../src/cli/terminal/confirm.ts'
 import { print, printFailure, printJson, styled, type Terminal } from '../../src/cli/terminal/output.ts'
 import { openProgress } from '../../src/cli/terminal/progress.ts'
 import { type Cell, type Column, table, wrap } from '../../src/cli/terminal/table.ts'
@@ -17,6 +18,16 @@ afterEach(() => cli.close())
 
 const ESCAPE = '\u001b'
 const GREEN = `${ESCAPE}[32m`
+
+test('a question that nobody could see is no consent', async () => {
+  const terminal = { stdin: { isTTY: true }, stderr: { write: () => {} }, env: {} }
+  const asked = (flags: object) =>
+    requireConsent('Delete it?', 'delete', { flags, terminal, signal: new AbortController().signal } as never)
+  await expect(asked({})).rejects.toMatchObject({
+    failure: { kind: 'usage', remedy: expect.stringContaining('--yes') },
+  })
+  await asked({ yes: true })
+})
 
 describe('phases', () => {
   test('on a terminal each ends with a tick and its time', async () => {

@@ -2,7 +2,8 @@
 import type { Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import type { Registry } from '../../registry/registry.ts'
-import { listEnvironments } from '../../runner/context.ts'
+import { listEnvironments, type RunnerContext } from '../../runner/context.ts'
+import { observe } from '../../runner/machine.ts'
 import { counted } from '../../words.ts'
 import { machineArguments } from '../arguments.ts'
 import { attemptsStay, stayingAttempts } from '../attempts.ts'
@@ -23,8 +24,8 @@ const ageArgument = (text: string): number => {
   throw fail('usage', `"${text}" is not an age. Use hours, days or weeks, for example 12h, 7d or 2w.`, USAGE)
 }
 
-/** Nobody starts a machine without one of these. */
-const STARTS = ['create', 'start', 'restart', 'restore']
+/** Nobody starts a machine without one of these; the last four wake one that sleeps. */
+const STARTS = ['create', 'start', 'restart', 'restore', 'checkpoint', 'fork', 'tell', 'agent']
 /** Operations of one ticket that are looked through. */
 const HISTORY = 200
 
@@ -85,6 +86,13 @@ const askFirst = async (tickets: readonly Ticket[], invocation: Invocation): Pro
   await requireConsent(`Delete ${what}?${stay}${work}`, 'delete', invocation)
 }
 
+/** Since the list was made, somebody may have started it. */
+const whyNotStopped = async (context: RunnerContext, ticket: Ticket): Promise<string | null> => {
+  const row = context.registry.environment(ticket)
+  if (row === null || (await observe(await context.provider(row.provider), row)) === 'stopped') return null
+  return `${ticket} is not stopped any more`
+}
+
 export const run: RunCommand = async invocation => {
   const { flags, json, quiet, terminal } = invocation
   const tickets = await choose(invocation)
@@ -100,5 +108,6 @@ export const run: RunCommand = async invocation => {
     invocation,
     tickets.map(ticket => ({ kind: 'delete', ticket, force })),
     isList,
+    flags.stopped === true ? whyNotStopped : undefined,
   )
 }

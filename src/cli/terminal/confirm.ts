@@ -50,8 +50,13 @@ export const requireConsent = async (
   command: 'delete' | 'promote',
   invocation: Invocation,
 ): Promise<void> => {
+  const { flags, terminal } = invocation
+  const wayOn = `To ${command} without being asked: --yes`
+  // Somebody types, and would not see the question: `2>&1 | tee log`.
+  if (flags.yes !== true && flags['dry-run'] !== true && terminal.stdin.isTTY === true && !canAsk(terminal))
+    throw fail('usage', `${command} asks first, and its question cannot be shown: standard error is no terminal`, wayOn)
   if (mayAsk(invocation) && !(await confirm(question, 'no', invocation)))
-    throw fail('cancelled', 'nothing was deleted', `To ${command} without being asked: --yes`)
+    throw fail('cancelled', 'nothing was deleted', wayOn)
 }
 
 /** Of a command that shows its plan first: whether it may be carried out. `--yes` agrees; `--dry-run`, and nobody there to ask, do not. */

@@ -29,7 +29,11 @@ import { reserveToAsk } from '../room.ts'
 import { runInGuest } from '../ssh/guest.ts'
 
 /** A machine that is off is started to be asked, unless a search found nothing when it stopped. */
-const findBeforeDelete = async (target: Target, mergedCommits?: readonly string[]): Promise<UnsavedWorkReport> => {
+const findBeforeDelete = async (
+  target: Target,
+  mergedCommits: readonly string[] | undefined,
+  onStart: () => void,
+): Promise<UnsavedWorkReport> => {
   const { caller, provider, row } = target
   const nothing: UnsavedWorkReport = { known: true, repositories: [] }
   const observed = await observe(provider, row)
@@ -39,6 +43,7 @@ const findBeforeDelete = async (target: Target, mergedCommits?: readonly string[
   if (observed === 'stopped' && wasChecked(row)) return nothing
   await reserveToAsk(target)
   caller.onPhase('starting it to look for unsaved work')
+  onStart()
   await converge(target, 'running')
   await waitUntilReady(target)
   return findUnsavedWork(target, mergedCommits)
@@ -57,9 +62,13 @@ const changedNothing = (error: unknown): boolean => {
 }
 
 /** Returns a clause about the work that was saved, and where; null when there was none. Throws when work may be lost. */
-const rescueWork = async (target: Target, mergedCommits?: readonly string[]): Promise<string | null> => {
+const rescueWork = async (
+  target: Target,
+  mergedCommits: readonly string[] | undefined,
+  onStart: () => void,
+): Promise<string | null> => {
   const { context, caller, by, provider, row } = target
-  let unsaved = await findBeforeDelete(target, mergedCommits)
+  let unsaved = await findBeforeDelete(target, mergedCommits, onStart)
   if (isNothingUnsaved(unsaved)) return null
   context.registry.setUnsavedWork(row.ticket, toUnsavedWork(unsaved))
   if (!unsaved.known) throw fail('unsaved-work', describeUnsavedWork(unsaved))
@@ -94,6 +103,19 @@ const keepMachine = async (target: Target, error: unknown): Promise<FailureError
     `Start it and save the work: agent-swarm start ${ticket}. Or delete it with the work: agent-swarm delete ${ticket} --force`,
     error,
   )
+}
+
+/** A person pressed Ctrl-C: a machine that was started to be asked is stopped again. The runner's next try, or its reconciler, does that itself. */
+const stopAgain = async (target: Target): Promise<void> => {
+  const { caller } = target
+  const signal = new AbortController().signal
+  await shutDown({ ...target, caller: { ...caller, signal } }).catch(error => {
+    throw partialFailure(
+      `stopping ${target.row.ticket} again, which was started to look for unsaved work`,
+      error,
+      `Stop it: agent-swarm stop ${target.row.ticket}`,
+    )
+  })
 }
 
 /** Whether an earlier try decided the delete, and nobody can have worked in the machine since. */
@@ -150,12 +172,17 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
   const target = await targetOf(operation, ticket, row)
   if (!force && !(await isDecided(earlier, target))) {
     registry.setDetail(id, detail())
+    let isStarted = false
+    const onStart = () => {
+      isStarted = true
+    }
     try {
-      const saved = await rescueWork(target, mergedCommits)
+      const saved = await rescueWork(target, mergedCommits, onStart)
       rescued = [rescued, saved].filter(clause => clause !== null).join('; ') || null
       // Told by the next try, should this one end here.
       registry.setDetail(id, detail())
     } catch (error) {
+      if (isStarted && caller.signal.aborted && caller.actionId === null) await stopAgain(target)
       if (caller.signal.aborted || changedNothing(error)) throw error
       throw await keepMachine(target, error)
     }
