@@ -1,8 +1,9 @@
 /** The agents of the machines, one a ticket, and the messages that wait for them. Who asks writes here; the runner does the rest. */
-import type { Ticket } from '../domain.ts'
+import { type EnvironmentKey, type Ticket, ticketOf } from '../domain.ts'
 import type { Requester, Task } from '../schema/action.ts'
 import type { AgentReport } from '../schema/environment.ts'
 import { type Database, type Row, readJson } from './database.ts'
+import { ITS_ATTEMPTS } from './environments.ts'
 
 /** What one ticket's agent may use: tokens and US dollars of all its runs (null: no bound), minutes of one run. */
 type AgentLimits = { minutes: number; tokens: number; usd: number | null; rounds: number }
@@ -23,6 +24,8 @@ export type AgentProgress = {
 }
 /** `session`: the program's own name for the conversation, null before it has one. `workedMs`: how long the present run has worked. */
 export type AgentRow = AgentReport & { task: Task; session: string | null; workedMs: number; progress: AgentProgress }
+/** What all agents of a ticket have used, those of its attempts too: the budget is for them together. */
+export type AgentUse = { tokens: number; usd: number }
 export type AgentMessage = { id: number; text: string; by: Requester; at: string; round: number | null }
 
 /** Messages that wait for one agent. */
@@ -63,6 +66,21 @@ export const agentQueries = ({ all, first, run, transaction }: Database) => {
   return {
     agent,
     setAgent,
+    agentUse: (key: EnvironmentKey): AgentUse =>
+      first<AgentUse>('select tokens, usd from agent_use where ticket = ?', ticketOf(key)) ?? { tokens: 0, usd: 0 },
+    /** The ticket pays, also when another run has begun meanwhile, or the machine is gone. `usd` null: nobody knows what it costs. */
+    payAgent: (key: EnvironmentKey, { tokens, usd }: { tokens: number; usd: number | null }): void =>
+      transaction(() => {
+        run(
+          `insert into agent_use (ticket, tokens, usd)
+           select ?1, ?2, ?3 where exists (select 1 from environment where ticket = ?1 or (${ITS_ATTEMPTS}))
+           on conflict (ticket) do update set tokens = tokens + ?2, usd = usd + ?3`,
+          ...[ticketOf(key), tokens, usd ?? 0],
+        )
+        const row = agent(key)
+        if (row === null) return
+        setAgent(key, { ...row, tokens: row.tokens + tokens, usd: usd === null ? row.usd : (row.usd ?? 0) + usd })
+      }),
     /** By ticket: all, or that of this ticket alone. */
     agentReports: (ticket?: Ticket): Map<Ticket, AgentReport> =>
       new Map(

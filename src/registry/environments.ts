@@ -72,7 +72,7 @@ const environmentFrom = (row: Cell[]): EnvironmentRow => ({
 const ORDER = `substr(ticket, 1, instr(ticket, '-')), instr(ticket || '~', '~'), substr(ticket || '~', 1, instr(ticket || '~', '~')),
   length(ticket), ticket`
 /** The keys of a ticket's attempts; `:` follows the digits. */
-const ITS_ATTEMPTS = `ticket > ?1 || '~' and ticket < ?1 || '~:'`
+export const ITS_ATTEMPTS = `ticket > ?1 || '~' and ticket < ?1 || '~:'`
 
 /** How an environment gets another key. */
 const renames = ({ all, first, run, db }: Database) => {
@@ -205,6 +205,12 @@ export const environmentQueries = (database: Database) => {
           ticket,
         )
         run('delete from environment where ticket = ?', ticket)
+        // With the last machine of a ticket, its budget begins anew.
+        run(
+          `delete from agent_use where ticket = ?1
+             and not exists (select 1 from environment where ticket = ?1 or (${ITS_ATTEMPTS}))`,
+          ticketOf(ticket),
+        )
       }),
 
     /** The key that the ticket has now, when its environment was moved from this one; null otherwise. */
@@ -222,6 +228,13 @@ export const environmentQueries = (database: Database) => {
           rename(key, attempts(to).includes(same) ? freeAttempt(to) : same, TABLES)
         }
         rename(from, to, TABLES)
+        // Attempts under the new key have used something, too.
+        run(
+          `insert into agent_use select ?1, tokens, usd from agent_use where ticket = ?2
+           on conflict (ticket) do update set tokens = tokens + excluded.tokens, usd = usd + excluded.usd`,
+          ...[to, from],
+        )
+        run('delete from agent_use where ticket = ?', from)
         run('delete from alias where alias = ?', to)
         run('insert or replace into alias (alias, ticket) values (?, ?)', from, to)
       }),

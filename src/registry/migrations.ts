@@ -290,4 +290,12 @@ export const migrations = [
   drop index operation_newest_by_hand;
   create index operation_newest_told on operation (id) where ${TOLD};
   `,
+  // What the agents of a ticket have used, those of its attempts too, also of machines that are gone. Each attempt's row repeats what
+  // its source had used, so the largest of them is what is known of before.
+  `
+  create table agent_use (ticket text primary key not null, tokens integer not null, usd real not null) without rowid;
+  insert into agent_use
+    select substr(ticket, 1, instr(ticket || '~', '~') - 1), max(report ->> '$.tokens'), max(coalesce(report ->> '$.usd', 0))
+    from agent group by 1;
+  `,
 ] as const

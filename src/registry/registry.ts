@@ -17,7 +17,7 @@ import { poolQueries } from './pool.ts'
 import { projectQueries } from './projects.ts'
 import { purgeRegistry } from './purge.ts'
 
-export type { AgentEnding, AgentMessage, AgentRow } from './agents.ts'
+export type { AgentEnding, AgentMessage, AgentRow, AgentUse } from './agents.ts'
 export type { Desired, EnvironmentRow } from './environments.ts'
 export type { Idleness } from './idleness.ts'
 export type { Try } from './operations.ts'

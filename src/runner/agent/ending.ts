@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto'
 import type { EnvironmentKey } from '../../domain.ts'
-import type { AgentEnding, AgentMessage, AgentRow, Registry } from '../../registry/registry.ts'
+import type { AgentEnding, AgentMessage, AgentRow, AgentUse, Registry } from '../../registry/registry.ts'
 import { counted } from '../../words.ts'
 import { overBudget } from '../model-gateway/gateway.ts'
 import type { UnitState } from './guest.ts'
@@ -16,8 +16,8 @@ const MAX_RESTARTS = 10
 const NOT_FOUND = 127
 
 /** Of a unit that does not run any more. */
-export const judge = (row: AgentRow, unit: UnitState, reading: RunReading): AgentEnding => {
-  const over = overBudget(row)
+export const judge = (row: AgentRow, use: AgentUse, unit: UnitState, reading: RunReading): AgentEnding => {
+  const over = overBudget(use, row.progress.limits)
   // The gateway's numbers, whatever the run says of itself.
   if (over !== null) return { result: 'out of budget', reason: over }
   if (unit.result === 'timeout') return outOfTime(row)

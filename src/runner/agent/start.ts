@@ -67,7 +67,7 @@ export const verdictOf = async (
   const rules = narrowAgent(config.agent, narrowed.narrowing)
   if (rules === null)
     return { end: { result: 'stopped', reason: `${project?.repo} wants no agent (.github/agent-swarm.yml)` } }
-  const over = overBudget({ ...row, progress: { ...row.progress, limits: limitsOf(rules) } })
+  const over = overBudget(registry.agentUse(environment.ticket), limitsOf(rules))
   if (over !== null) return { end: { result: 'out of budget', reason: over } }
   // It works in what setup makes. No create holds the lock now: the problem says how to go on with one that was interrupted.
   if (project?.setup?.state === 'running') return { wait: project.problem }

@@ -120,14 +120,14 @@ const afterUnit = (
   following.drainSince ??= performance.now()
   if (following.size() < unit.size && performance.now() - following.drainSince < DRAIN_MS) return null
   following.end()
-  return row.progress.ending ?? judge(row, unit, following.reading())
+  return row.progress.ending ?? judge(row, registry.agentUse(ticket), unit, following.reading())
 }
 
 /** A decision to end it, written down first. */
 const decideEnd = ({ registry }: SupervisorContext, { ticket, row }: Looking, workedMs: number): AgentEnding | null => {
   if (row.progress.ending !== null) return row.progress.ending
   const { limits } = row.progress
-  const over = overBudget(row)
+  const over = overBudget(registry.agentUse(ticket), limits)
   const isLate = limits !== null && workedMs >= limits.minutes * 60_000
   if (over === null && !isLate) return null
   const ending: AgentEnding = over === null ? outOfTime(row) : { result: 'out of budget', reason: over }

@@ -6,7 +6,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { failureOf } from '../../errors.ts'
-import type { AgentRow, Registry } from '../../registry/registry.ts'
+import type { AgentRow, AgentUse, Registry } from '../../registry/registry.ts'
 import type { OperatorAgent } from '../../schema/workspace.ts'
 import type { LinkedMachine } from '../link/types.ts'
 import { type Api, anthropic, apisOf, openai, type Route, requestHeaders, responseHeaders, routeOf } from './apis.ts'
@@ -23,7 +23,7 @@ const DEADLINE_MS = 10 * 60_000
 
 export type ModelGatewayContext = {
   home: string
-  registry: Pick<Registry, 'agent' | 'updateAgent' | 'restoredSince'>
+  registry: Pick<Registry, 'agent' | 'agentUse' | 'payAgent' | 'restoredSince'>
   config: { agent: OperatorAgent | null }
   /** Why no agent of this runner may use a model now; null: they may. */
   closed?: () => string | null
@@ -38,12 +38,12 @@ export const placeholderKey = (run: string): string => `agent-swarm-run-${run}`
 
 type Refusal = { status: number; message: string; after?: number }
 
-export const overBudget = ({ tokens, usd, progress: { limits } }: AgentRow): string | null => {
+export const overBudget = ({ tokens, usd }: AgentUse, limits: AgentRow['progress']['limits']): string | null => {
   if (limits === null) return null
   if (tokens >= limits.tokens)
-    return `the agent of this ticket has used ${tokens} tokens, and its budget is ${limits.tokens}`
-  if (limits.usd !== null && (usd ?? 0) >= limits.usd)
-    return `the agent of this ticket has cost ${(usd ?? 0).toFixed(2)} US dollars, and its budget is ${limits.usd}`
+    return `the agents of this ticket have used ${tokens} tokens, and their budget is ${limits.tokens}`
+  if (limits.usd !== null && usd >= limits.usd)
+    return `the agents of this ticket have cost ${usd.toFixed(2)} US dollars, and their budget is ${limits.usd}`
   return null
 }
 
@@ -76,7 +76,7 @@ const refusalOf = (
       status: 403,
       message: `the agent of this machine is ${row.use}: it may not use the API of ${route.api.name}`,
     }
-  const over = overBudget(row)
+  const over = overBudget(registry.agentUse(ticket), row.progress.limits)
   // 400: both agents take it for final. They try again after most others.
   return over === null ? null : { status: 400, message: `out of budget: ${over}` }
 }
@@ -107,13 +107,10 @@ const counted = (limit: number, onBytes: (chunk: Buffer) => void) => {
 }
 
 const record = ({ registry, onUse }: ModelGatewayContext, { ticket }: LinkedMachine, api: Api, usage: Usage): void => {
-  // The ticket pays, also when another run has begun meanwhile.
-  const present = registry.agent(ticket)
-  if (present === null) return
-  registry.updateAgent(ticket, present.run, row => ({
-    tokens: row.tokens + totalTokens(usage),
-    usd: api.name === 'anthropic' ? (row.usd ?? 0) + costOf(usage) : row.usd,
-  }))
+  registry.payAgent(ticket, {
+    tokens: totalTokens(usage),
+    usd: api.name === 'anthropic' ? costOf(usage) : null,
+  })
   onUse?.()
 }
 

@@ -59,6 +59,28 @@ test('after a promote, the agent of the attempt is the ticket’s, and a restore
   expect(registry.restoredSince('DROP-1', row?.progress.operation ?? 0)).toBe(null)
 })
 
+test('all machines of a ticket share its budget, through fork, promote and move; the fork counts nothing twice', async () => {
+  const { registry } = it.context
+  registry.setAgent('DROP-1', { ...agent, tokens: 0, usd: null })
+  registry.payAgent('DROP-1', { tokens: 500, usd: 1 })
+  await it.do(actions.fork('DROP-1', 2))
+  expect(registry.agentUse('DROP-1~2')).toEqual({ tokens: 500, usd: 1 })
+  registry.payAgent('DROP-1~1', { tokens: 30, usd: null })
+  registry.payAgent('DROP-1~2', { tokens: 4, usd: 0.5 })
+  for (const key of ['DROP-1', 'DROP-1~1', 'DROP-1~2'])
+    expect(registry.agentUse(key)).toEqual({ tokens: 534, usd: 1.5 })
+  // Each shows what its own conversation has used.
+  expect(registry.agent('DROP-1~1')).toMatchObject({ tokens: 530, usd: 1 })
+  await it.do(actions.promote('DROP-1', 2))
+  expect(registry.agentUse('DROP-1')).toEqual({ tokens: 534, usd: 1.5 })
+  await it.do(actions.move('DROP-1', 'SHOP-7'))
+  expect(registry.agentUse('SHOP-7')).toEqual({ tokens: 534, usd: 1.5 })
+  await it.do(actions.delete('SHOP-7'))
+  // A request that was under way.
+  registry.payAgent('SHOP-7', { tokens: 1, usd: null })
+  expect(registry.agentUse('SHOP-7')).toEqual({ tokens: 0, usd: 0 })
+})
+
 test('it is told which attempt it is, and others are told nothing', () => {
   const text = attemptText('DROP-1~2', { of: 'DROP-1', from: 'before' }, 'DROP-1-x-attempt-2')
   expect(text).toContain('You are attempt 2 of DROP-1.')

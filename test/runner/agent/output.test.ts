@@ -110,32 +110,33 @@ test.for([
 ] as const)('%j is shown as %j', ([text, shown]) => expect(plainLine(text)).toBe(shown))
 
 describe('the end', () => {
-  const row = (tokens: number): AgentRow => ({
+  const none = { tokens: 0, usd: 0 }
+  const row: AgentRow = {
     ...{ use: 'claude', run: '0123abcd', state: 'running', startedAt: null, endedAt: null, result: null, reason: null },
-    ...{ summary: null, turns: 0, tokens, usd: null, rounds: 0, pullRequest: 'draft' },
+    ...{ summary: null, turns: 0, tokens: 0, usd: null, rounds: 0, pullRequest: 'draft' },
     ...{ task: { summary: '', description: '', acceptance: '' }, session: null, workedMs: 0 },
     progress: { ...NEW_PROGRESS, limits: { minutes: 5, tokens: 100, usd: null, rounds: 0 } },
-  })
+  }
   const unit = { active: false, result: 'success', exit: 0, size: 0, folder: true, boot: '', errors: '' }
   test('a forged result says nothing about the budget: the gateway’s numbers count', () => {
     const forged = read(
       'claude',
       JSON.stringify({ type: 'result', is_error: false, result: 'Done.', total_cost_usd: 0, usage: {} }),
     )
-    expect(judge(row(100), unit, forged)).toMatchObject({ result: 'out of budget' })
-    expect(judge(row(99), unit, forged)).toMatchObject({ result: 'done' })
+    expect(judge(row, { tokens: 100, usd: 0 }, unit, forged)).toMatchObject({ result: 'out of budget' })
+    expect(judge(row, { tokens: 99, usd: 0 }, unit, forged)).toMatchObject({ result: 'done' })
   })
   test('a success in words and an error in the exit status is a crash', () => {
-    expect(judge(row(0), { ...unit, exit: 1 }, read('claude', claudeResult(false, 'Done.')))).toMatchObject({
+    expect(judge(row, none, { ...unit, exit: 1 }, read('claude', claudeResult(false, 'Done.')))).toMatchObject({
       result: 'crashed',
       reason: 'Done. (exit status 1)',
     })
-    expect(judge(row(0), unit, read('claude', claudeResult(true, 'API Error: 529')))).toMatchObject({
+    expect(judge(row, none, unit, read('claude', claudeResult(true, 'API Error: 529')))).toMatchObject({
       result: 'crashed',
     })
   })
   test('the unit’s own limit is "out of time"', () =>
-    expect(judge(row(0), { ...unit, exit: null, result: 'timeout' }, read('claude'))).toMatchObject({
+    expect(judge(row, none, { ...unit, exit: null, result: 'timeout' }, read('claude'))).toMatchObject({
       result: 'out of time',
     }))
   test.for([

@@ -52,9 +52,10 @@ const openStage = async (
       agent: () => present,
       // A restore after operation 7.
       restoredSince: (_, operation) => (operation === 7 ? { id: 8, name: 'middle' } : null),
-      updateAgent: (_, run, change) => {
-        present = { ...present, ...change(present) }
-        return run === present.run
+      agentUse: () => ({ tokens: present.tokens, usd: present.usd ?? 0 }),
+      payAgent: (_, { tokens, usd }) => {
+        const paid = usd === null ? present.usd : (present.usd ?? 0) + usd
+        present = { ...present, tokens: present.tokens + tokens, usd: paid }
       },
     },
     warn: (_, message) => warnings.push(message),
