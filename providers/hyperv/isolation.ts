@@ -39,12 +39,20 @@ const SSH = '22'
 const numbered = (from: number, rules: readonly Omit<Rule, 'weight'>[]): Rule[] =>
   rules.map((rule, n) => ({ ...rule, weight: from + n }))
 
-const toPrivateNameservers = (nameservers: readonly string[]): Omit<Rule, 'weight'>[] =>
+const toPrivateNameservers = (nameservers: readonly string[], local: string): Omit<Rule, 'weight'>[] =>
   nameservers
     .filter(text => isPrivate(parseAddress(text) ?? 0))
     .flatMap(remote =>
       (['UDP', 'TCP'] as const).map(protocol => ({
-        ...({ action: 'Allow', direction: 'Outbound', remote, protocol, remotePort: '53' } as const),
+        ...({
+          action: 'Allow',
+          direction: 'Outbound',
+          remote,
+          local,
+          protocol,
+          remotePort: '53',
+          stateful: true,
+        } as const),
       })),
     )
 
@@ -65,7 +73,7 @@ export const rulesFor = (
     ...numbered(900, [
       { action: 'Allow', direction: 'Inbound', remote: gateway, protocol: 'TCP', localPort: SSH, stateful: true },
     ]),
-    ...numbered(800, toPrivateNameservers(hypervNameservers)),
+    ...numbered(800, toPrivateNameservers(hypervNameservers, local)),
     // An opened range may hold an address of the host.
     ...numbered(600, [...new Set([gateway, ...own])].map(denyOut)),
     ...numbered(400, hypervAllow.map(allowOut)),
@@ -82,9 +90,27 @@ const ownAddresses = (): string[] =>
     each => each?.flatMap(({ family, internal, address }) => (family === 'IPv4' && !internal ? [address] : [])) ?? [],
   )
 
-/** Of a rule, without its place in its group, which the number of the host's addresses decides. */
-const keyOf = (direction: string, weight: number, action: string, remote: string): string =>
-  `${direction} ${Math.floor(weight / 100)} ${action} ${remote}`.toLowerCase()
+/** As rules.ps1 writes a rule that Hyper-V has. */
+export const textOf = (rule: Rule): string =>
+  [
+    ...[rule.direction, rule.weight, rule.action, rule.remote],
+    ...[rule.local, rule.protocol, rule.localPort, rule.remotePort].map(text => text ?? 'ANY'),
+    rule.stateful === true ? 'True' : 'False',
+  ].join(' ')
+
+/** For people: without what the rule leaves open, but for the remote address. */
+const shown = (text: string): string =>
+  text
+    .split(' ')
+    .filter((word, n) => n < 4 || (word !== 'ANY' && word !== 'False'))
+    .map(word => (word === 'True' ? 'stateful' : word))
+    .join(' ')
+
+/** Without the rule's place in its group, which the number of the host's addresses decides. */
+const keyOf = (text: string): string => {
+  const [direction, weight, ...rest] = text.toLowerCase().split(' ')
+  return [direction, Math.floor(Number(weight) / 100), ...rest].join(' ')
+}
 
 /**
  * What an adapter whose rules should be these lacks, as the end of a sentence; null: nothing. `inForce`: as Hyper-V has them.
@@ -92,27 +118,29 @@ const keyOf = (direction: string, weight: number, action: string, remote: string
  */
 export const holeIn = (wanted: readonly Rule[], inForce: readonly string[]): string | null => {
   if (inForce.length === 0) return 'runs without rules'
-  const keys = new Set(wanted.map(({ direction, weight, action, remote }) => keyOf(direction, weight, action, remote)))
-  const present = new Map(
-    inForce.map(text => {
-      const [direction = '', weight = '', action = '', remote = ''] = text.split(' ')
-      return [keyOf(direction, Number(weight), action, remote), { text, action }]
-    }),
-  )
-  const missing = wanted.find(
-    ({ direction, weight, action, remote }) =>
-      action === 'Deny' && !present.has(keyOf(direction, weight, action, remote)),
-  )
-  if (missing !== undefined)
-    return `lost a rule of its port, "${missing.direction} ${missing.weight} Deny ${missing.remote}"`
-  const opening = [...present].find(([key, { action }]) => action !== 'Deny' && !keys.has(key))
-  return opening === undefined ? null : `has a rule that agent-swarm did not give it, "${opening[1].text}"`
+  const present = new Set(inForce.map(keyOf))
+  const ours = wanted.map(rule => ({ rule, text: textOf(rule) }))
+  const missing = ours.find(({ rule, text }) => rule.action === 'Deny' && !present.has(keyOf(text)))
+  if (missing !== undefined) return `lost a rule of its port, "${shown(missing.text)}"`
+  const keys = new Set(ours.map(({ text }) => keyOf(text)))
+  const opening = inForce.find(text => text.split(' ')[2] !== 'Deny' && !keys.has(keyOf(text)))
+  return opening === undefined ? null : `has a rule that agent-swarm did not give it, "${shown(opening)}"`
 }
 
+/** What isolate.ps1 gets of a rule: its text, to compare, and the parameters of the cmdlet that writes it. */
+const written = (rule: Rule) => ({
+  text: textOf(rule),
+  parameters: {
+    ...{ Action: rule.action, Direction: rule.direction, Weight: rule.weight, RemoteIPAddress: rule.remote },
+    ...{ LocalIPAddress: rule.local, Protocol: rule.protocol, LocalPort: rule.localPort, RemotePort: rule.remotePort },
+    Stateful: rule.stateful,
+  },
+})
+
 /** The rules of a machine, from what its folder says of its network. Null: it has none, or they stay as they are. */
-export const rulesOf = ({ home, settings }: Pick<Context, 'home' | 'settings'>, vmId: string): Rule[] | null => {
+export const rulesOf = ({ home, settings }: Pick<Context, 'home' | 'settings'>, vmId: string) => {
   const owner = readOwner(home, vmId)
-  return owner === null ? null : rulesFor(owner, ownAddresses(), settings)
+  return owner === null ? null : (rulesFor(owner, ownAddresses(), settings)?.map(written) ?? null)
 }
 
 /**

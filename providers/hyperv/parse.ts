@@ -17,7 +17,7 @@ const row = v.object({
   memory: count,
   assigned: count,
   addresses: texts,
-  /** Of a machine that runs, with the rules that are in force: `Outbound 200 Deny 10.0.0.0/8`. */
+  /** Of a machine that runs, with the rules that are in force, as rules.ps1 writes them. */
   adapters: v.optional(v.array(v.object({ rules: texts }))),
 })
 export type Row = v.InferOutput<typeof row>

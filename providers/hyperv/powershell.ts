@@ -8,16 +8,16 @@ import { explain, explainRefusal, INSTALL } from './explain.ts'
 
 /** Each script, and the parts that stand before it. */
 export const SCRIPTS = {
-  survey: ['common'],
+  survey: ['common', 'rules'],
   look: ['common'],
   network: ['common'],
-  create: ['common', 'isolate'],
+  create: ['common', 'rules', 'isolate'],
   assign: ['common'],
-  start: ['common', 'steady', 'isolate'],
+  start: ['common', 'steady', 'rules', 'isolate'],
   stop: ['common', 'steady'],
   save: ['common', 'steady'],
   checkpoint: ['common', 'steady'],
-  restore: ['common', 'steady', 'isolate'],
+  restore: ['common', 'steady', 'rules', 'isolate'],
   forget: ['common', 'steady'],
   delete: ['common', 'steady'],
   disk: ['common'],

@@ -16,7 +16,7 @@ $machines = @(foreach ($vm in @(Get-AllMachines)) {
     }
     if ($a.host -and $row.state -ne 'Off' -and $row.state -ne 'Saved') {
       $row.adapters = @(foreach ($adapter in @(Hyper-V\Get-VMNetworkAdapter -VM $vm)) {
-          @{ rules = [string[]]@(Hyper-V\Get-VMNetworkAdapterExtendedAcl -VMNetworkAdapter $adapter | ForEach-Object { "$($_.Direction) $($_.Weight) $($_.Action) $($_.RemoteIPAddress)" }) }
+          @{ rules = [string[]]@(Hyper-V\Get-VMNetworkAdapterExtendedAcl -VMNetworkAdapter $adapter | ForEach-Object { Get-RuleText $_ }) }
         })
     }
     $row

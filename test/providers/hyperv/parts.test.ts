@@ -4,7 +4,7 @@ import { usableAddress } from '../../../providers/hyperv/addresses.ts'
 import type { Context } from '../../../providers/hyperv/context.ts'
 import { explain, explainRefusal } from '../../../providers/hyperv/explain.ts'
 import { requireShortPath } from '../../../providers/hyperv/folders.ts'
-import { holeIn, isolationIn, rulesFor } from '../../../providers/hyperv/isolation.ts'
+import { holeIn, isolationIn, rulesFor, textOf } from '../../../providers/hyperv/isolation.ts'
 import { parseMark } from '../../../providers/hyperv/marks.ts'
 import { choosePlace, ensureNetwork, networkIn } from '../../../providers/hyperv/network.ts'
 import { type Host, parseState } from '../../../providers/hyperv/parse.ts'
@@ -192,6 +192,11 @@ test.for([
   ['an address of the host in it', out('10.1.0.7'), 'Deny'],
   ['a public address of the host', out('203.0.113.9'), 'Deny'],
   ['a private name server', out('10.5.0.53', { protocol: 'UDP', port: '53' }), 'Allow'],
+  [
+    'a private name server, with the address of another machine',
+    out('10.5.0.53', { local: '172.30.0.11', protocol: 'UDP', port: '53' }),
+    'Deny',
+  ],
   ['something else there', out('10.5.0.53', { protocol: 'TCP', port: '443' }), 'Deny'],
   ['IPv6', out('fe80::1'), 'Deny'],
   ['SSH from the host', inward('172.30.0.1', { protocol: 'TCP', port: '22' }), 'Allow'],
@@ -205,6 +210,8 @@ test.for([
   const keys = rules?.map(({ direction, weight }) => `${direction} ${weight}`) ?? []
   expect(new Set(keys).size).toBe(keys.length)
 })
+/** What a rule says after its range when it leaves everything else open. */
+const OPEN = 'ANY ANY ANY ANY False'
 test.for([
   ['all of them', (rules: string[]) => rules, null],
   // The host has an address more since, so that others have another place in their group.
@@ -212,15 +219,35 @@ test.for([
   ['none', () => [], 'runs without rules'],
   [
     'one less that closes',
-    (rules: string[]) => rules.filter(rule => !rule.endsWith('169.254.0.0/16')),
+    (rules: string[]) => rules.filter(rule => !rule.includes(' 169.254.0.0/16 ')),
     'lost a rule of its port, "Outbound 204 Deny 169.254.0.0/16"',
   ],
-  ['one less that opens', (rules: string[]) => rules.filter(rule => !rule.endsWith('10.1.0.0/16')), null],
-  ['one more that closes', (rules: string[]) => [...rules, 'Outbound 990 Deny 8.8.8.8'], null],
+  ['one less that opens', (rules: string[]) => rules.filter(rule => !rule.includes(' 10.1.0.0/16 ')), null],
+  ['one more that closes', (rules: string[]) => [...rules, `Outbound 990 Deny 8.8.8.8 ${OPEN}`], null],
   [
     'one more that opens',
-    (rules: string[]) => [...rules, 'Inbound 990 Allow 0.0.0.0/0'],
+    (rules: string[]) => [...rules, `Inbound 990 Allow 0.0.0.0/0 ${OPEN}`],
     'has a rule that agent-swarm did not give it, "Inbound 990 Allow 0.0.0.0/0"',
+  ],
+  [
+    'SSH, for every port of the machine',
+    (rules: string[]) => rules.map(rule => rule.replace(' TCP 22 ANY ', ' TCP ANY ANY ')),
+    'has a rule that agent-swarm did not give it, "Inbound 900 Allow 172.30.0.1 TCP stateful"',
+  ],
+  [
+    'one more that opens everything',
+    (rules: string[]) => [...rules, `Inbound 990 Allow ANY ${OPEN}`],
+    'has a rule that agent-swarm did not give it, "Inbound 990 Allow ANY"',
+  ],
+  [
+    'the internet, for every address of the machine',
+    (rules: string[]) => rules.map(rule => rule.replace(` Allow 0.0.0.0/0 ${OWN} `, ' Allow 0.0.0.0/0 ANY ')),
+    'has a rule that agent-swarm did not give it, "Outbound 100 Allow 0.0.0.0/0"',
+  ],
+  [
+    'one that closes a single port',
+    (rules: string[]) => rules.map(rule => rule.replace('Deny 169.254.0.0/16 ANY ANY', 'Deny 169.254.0.0/16 ANY TCP')),
+    'lost a rule of its port, "Outbound 204 Deny 169.254.0.0/16"',
   ],
   [
     'one that closes, below one that opens',
@@ -230,7 +257,7 @@ test.for([
 ] as const)('rules in force: %s', ([, edit, hole]) => {
   const settings = { hypervAllow: ['10.1.0.0/16'], hypervNameservers: ['1.1.1.1'] }
   const wanted = rulesFor({ address: `${OWN}/20`, gateway: '172.30.0.1' }, ['203.0.113.9'], settings) ?? []
-  const inForce = wanted.map(({ direction, weight, action, remote }) => `${direction} ${weight} ${action} ${remote}`)
+  const inForce = wanted.map(textOf)
   expect(holeIn(wanted, edit(inForce))).toBe(hole)
 })
 test('where addresses change, there are no rules', () => {

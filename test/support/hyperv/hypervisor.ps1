@@ -83,6 +83,8 @@ function Find-Snapshot($p) {
   if (-not $snapshot) { Fail 'ObjectNotFound,Microsoft.HyperV.PowerShell' ObjectNotFound 'Der Prüfpunkt wurde nicht gefunden.' }
   $snapshot
 }
+# What a rule leaves open (Msvm_EthernetSwitchPortExtendedAclSettingData).
+function Get-Any($value) { if ($value) { "$value" } else { 'ANY' } }
 function Copy-Config($vm) { ConvertFrom-Json -AsHashtable -InputObject (ConvertTo-Json -InputObject $vm -Depth 12) }
 
 # ── Disks ──
@@ -199,7 +201,7 @@ $cmdlets = @{
   'Get-VMNetworkAdapterExtendedAcl' = {
     $vm = Find-Vm $p
     $number = $(if ($p.ContainsKey('VMNetworkAdapter')) { @($p.VMNetworkAdapter)[0].Number } else { 0 })
-    foreach ($acl in $vm.adapters[$number].acls) { [VMNetworkAdapterExtendedAclSetting]@{ Direction = $acl.Direction; Weight = $acl.Weight; Action = $acl.Action; RemoteIPAddress = $acl.RemoteIPAddress; LocalIPAddress = "$($acl.LocalIPAddress)"; Protocol = "$($acl.Protocol)"; VMId = $vm.id; Adapter = $number } }
+    foreach ($acl in $vm.adapters[$number].acls) { [VMNetworkAdapterExtendedAclSetting]@{ Direction = $acl.Direction; Weight = $acl.Weight; Action = $acl.Action; RemoteIPAddress = Get-Any $acl.RemoteIPAddress; LocalIPAddress = Get-Any $acl.LocalIPAddress; Protocol = Get-Any $acl.Protocol; LocalPort = Get-Any $acl.LocalPort; RemotePort = Get-Any $acl.RemotePort; Stateful = [bool]$acl.Stateful; VMId = $vm.id; Adapter = $number } }
   }
   'Add-VMNetworkAdapterExtendedAcl' = {
     $adapter = Find-Adapter $p
