@@ -3,13 +3,21 @@
  * `config` that includes it. Our file is written again after every operation that changed it; nothing else there is touched.
  */
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmdirSync } from 'node:fs'
-import { join } from 'node:path'
 import { fail } from '../../errors.ts'
 import type { InstalledSshConfig } from '../../registry/meta.ts'
 import type { Registry } from '../../registry/registry.ts'
 import { hostOf, hostsText } from './config-text.ts'
 import { printable } from './options.ts'
-import { asBytes, excludeSteps, includeSteps, removal, type Step, USE_OWN_FILE, write } from './person-config.ts'
+import {
+  asBytes,
+  excludeSteps,
+  includeSteps,
+  ownHostsFile,
+  removal,
+  type Step,
+  USE_OWN_FILE,
+  write,
+} from './person-config.ts'
 
 type Context = {
   home: string
@@ -18,7 +26,6 @@ type Context = {
 
 // ── Our file ──
 
-const ourFile = (folder: string) => join(folder, 'agent-swarm.config')
 const HEADER = /^# agent-swarm keeps this file, for its home (.+)\n/
 
 const ourText = ({ home, registry }: Context) => {
@@ -36,7 +43,7 @@ const ourText = ({ home, registry }: Context) => {
 
 /** The text of our file; null when there is none. Throws for a file of somebody else or of another home. */
 const readOurFile = (folder: string, home: string): string | null => {
-  const path = ourFile(folder)
+  const path = ownHostsFile(folder)
   const stats = lstatSync(path, { throwIfNoEntry: false })
   if (stats === undefined) return null
   const text = stats.isFile() ? readFileSync(path, 'utf8') : ''
@@ -64,10 +71,10 @@ const findInstalled = ({ home, registry }: Context, folder: string): InstalledSs
 
 const planInstall = (context: Context, folder: string): Plan => {
   const before = findInstalled(context, folder)
-  if (before !== null && before.folder !== folder && existsSync(ourFile(before.folder)))
+  if (before !== null && before.folder !== folder && existsSync(ownHostsFile(before.folder)))
     throw fail(
       'already-exists',
-      `this home of agent-swarm already keeps ${ourFile(before.folder)}`,
+      `this home of agent-swarm already keeps ${ownHostsFile(before.folder)}`,
       'Remove that first: agent-swarm ssh --config --uninstall',
     )
   const made = new Set(before?.folder === folder ? before.made : [])
@@ -77,7 +84,7 @@ const planInstall = (context: Context, folder: string): Plan => {
     made.add('folder')
     steps.push({ description: `make ${folder}`, run: () => mkdirSync(folder, { recursive: true, mode: 0o700 }) })
   }
-  const ours = ourFile(folder)
+  const ours = ownHostsFile(folder)
   if (readOurFile(folder, context.home) !== text)
     steps.push({ description: `write ${ours}`, run: () => write(ours, asBytes(text)) })
   const included = includeSteps(ours)
@@ -87,7 +94,7 @@ const planInstall = (context: Context, folder: string): Plan => {
 
 const planUninstall = (context: Context, requested: string): Plan => {
   const { folder, made } = findInstalled(context, requested) ?? { folder: requested, made: [] }
-  const ours = ourFile(folder)
+  const ours = ownHostsFile(folder)
   const steps = made.includes('include') ? excludeSteps(ours, made.includes('config')) : []
   if (readOurFile(folder, context.home) !== null) steps.push(removal(ours))
   if (made.includes('folder')) {
@@ -124,6 +131,6 @@ export const refreshSshConfig = (context: Context): void => {
     const installed = context.registry.sshConfig()
     if (installed === null) return
     const text = ourText(context)
-    if (readOurFile(installed.folder, context.home) !== text) write(ourFile(installed.folder), asBytes(text))
+    if (readOurFile(installed.folder, context.home) !== text) write(ownHostsFile(installed.folder), asBytes(text))
   })
 }

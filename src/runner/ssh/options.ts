@@ -28,10 +28,36 @@ export const pathValue = (path: string, platform: NodeJS.Platform = process.plat
 }
 
 /**
- * Only the login key of this home, only the pinned host key, and nothing of the user's that the machine could use. OpenSSH's
- * defaults are written out, because the user's own configuration may say otherwise for every host. Never ClearAllForwardings:
- * it would cancel `ssh -L`. docs/security.md says what cannot be taken back.
+ * Only keys, only the pinned host key, and nothing of the user's that the machine could use: it asks for no password. OpenSSH's defaults
+ * are written out, because the user's own configuration may say otherwise for every host. Never ClearAllForwardings: it would cancel
+ * `ssh -L`. docs/security.md says what cannot be taken back.
  */
+export const STRICT: readonly [name: string, value: string][] = [
+  ['PubkeyAuthentication', 'yes'],
+  ['PasswordAuthentication', 'no'],
+  ['KbdInteractiveAuthentication', 'no'],
+  ['HostbasedAuthentication', 'no'],
+  ['GSSAPIDelegateCredentials', 'no'],
+  ['GlobalKnownHostsFile', 'none'],
+  // Options that an older ssh does not know. And all others: this takes the place of the user's own IgnoreUnknown.
+  ['IgnoreUnknown', 'KnownHostsCommand,SessionType,*'],
+  ['KnownHostsCommand', 'none'],
+  ['StrictHostKeyChecking', 'yes'],
+  ['VerifyHostKeyDNS', 'no'],
+  ['UpdateHostKeys', 'no'],
+  // A shared connection outlives its machine, and would then serve the next machine at the same address.
+  ['ControlPath', 'none'],
+  ['RemoteCommand', 'none'],
+  ['SessionType', 'default'],
+  ['PermitLocalCommand', 'no'],
+  ['Tunnel', 'no'],
+  ['ForwardAgent', 'no'],
+  ['ForwardX11', 'no'],
+  ['ServerAliveInterval', '15'],
+  ['ServerAliveCountMax', '4'],
+]
+
+/** Only the login key of this home, and what every connection to a machine requires. */
 export const sshOptions = (home: string, vmId: string, ssh: SshInfo): [name: string, value: string][] => {
   if (isIP(ssh.host) === 0 && ssh.host !== 'localhost') throw fail('refused', `"${ssh.host}" is not an IP address`)
   if (!/^[a-z_][a-z0-9_-]*$/.test(ssh.user)) throw fail('refused', `"${ssh.user}" is not a user name`)
@@ -42,31 +68,10 @@ export const sshOptions = (home: string, vmId: string, ssh: SshInfo): [name: str
     ['User', ssh.user],
     ['IdentityFile', pathValue(loginKeyFile(home))],
     ['IdentitiesOnly', 'yes'],
-    ['PubkeyAuthentication', 'yes'],
-    ['PasswordAuthentication', 'no'],
-    ['KbdInteractiveAuthentication', 'no'],
-    ['HostbasedAuthentication', 'no'],
-    ['GSSAPIDelegateCredentials', 'no'],
     ['HostKeyAlias', vmId],
     ['UserKnownHostsFile', pathValue(knownHostsFile(home, vmId))],
-    ['GlobalKnownHostsFile', 'none'],
-    // Options that an older ssh does not know. And all others: this takes the place of the user's own IgnoreUnknown.
-    ['IgnoreUnknown', 'KnownHostsCommand,SessionType,*'],
-    ['KnownHostsCommand', 'none'],
-    ['StrictHostKeyChecking', 'yes'],
-    ['VerifyHostKeyDNS', 'no'],
-    ['UpdateHostKeys', 'no'],
     ['ProxyCommand', 'none'],
-    // A shared connection outlives its machine, and would then serve the next machine at the same address.
-    ['ControlPath', 'none'],
-    ['RemoteCommand', 'none'],
-    ['SessionType', 'default'],
-    ['PermitLocalCommand', 'no'],
-    ['Tunnel', 'no'],
-    ['ForwardAgent', 'no'],
-    ['ForwardX11', 'no'],
-    ['ServerAliveInterval', '15'],
-    ['ServerAliveCountMax', '4'],
+    ...STRICT,
     ['LogLevel', 'ERROR'],
   ]
 }

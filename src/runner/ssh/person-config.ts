@@ -10,6 +10,9 @@ export const USE_OWN_FILE = 'Or write a file of your own: agent-swarm ssh --conf
 /** `description`: an imperative sentence without a full stop. */
 export type Step = { description: string; run: () => void }
 
+/** Our file for the machines of this host, in a person's `.ssh`. */
+export const ownHostsFile = (folder: string): string => join(folder, 'agent-swarm.config')
+
 /** Bytes as characters, one each, so that text in any encoding survives. */
 export const asBytes = (text: string) => Buffer.from(text, 'utf8').toString('latin1')
 const readBytes = (path: string) => (existsSync(path) ? readFileSync(path, 'latin1') : '')
@@ -21,18 +24,20 @@ export const includeLine = (path: string, platform: NodeJS.Platform = process.pl
   return `Include "${file}"`
 }
 
-/** Whether a line before the first `Host` or `Match`, where it counts for every host, includes our file. */
-const isIncluded = (config: string, file: string): boolean => {
+/** The first line before any `Host` or `Match`, where it counts for every host, that includes our file; -1 when there is none. */
+const includedAt = (lines: readonly string[], file: string): number => {
   const ours = [sshPath(file), basename(file), `~/.ssh/${basename(file)}`].map(asBytes)
-  for (const line of config.split('\n')) {
+  for (const [index, line] of lines.entries()) {
     const [keyword = '', ...words] = [...line.matchAll(/"([^"]*)"|([^\s="]+)/g)].map(
       match => match[1] ?? match[2] ?? '',
     )
-    if (/^(host|match)$/i.test(keyword)) return false
-    if (/^include$/i.test(keyword) && words.some(word => ours.includes(word))) return true
+    if (/^(host|match)$/i.test(keyword)) return -1
+    if (/^include$/i.test(keyword) && words.some(word => ours.includes(word))) return index
   }
-  return false
+  return -1
 }
+const linesOf = (config: string): string[] => config.split(/(?<=\n)/)
+const isLine = (text: string | undefined, line: string) => text?.replace(/\r?\n$/, '') === asBytes(line)
 
 /** The file that a link leads to: some people keep their configuration in another folder. */
 const resolveLinks = (path: string): string => {
@@ -82,17 +87,34 @@ export const removal = (path: string): Step => ({
   },
 })
 
-/** Includes `file`, which lies in the folder of the configuration. `made`: what was not there before. */
-export const includeSteps = (file: string): { made: ('config' | 'include')[]; steps: Step[] } => {
+/**
+ * Includes `file`, which lies in the folder of the configuration: at its top, or below the line that includes another file of ours,
+ * which ssh then reads first. `made`: what was not there before.
+ */
+export const includeSteps = (
+  file: string,
+  { below = null }: { below?: string | null } = {},
+): { made: ('config' | 'include')[]; steps: Step[] } => {
   const path = resolveLinks(join(dirname(file), 'config'))
   const config = readBytes(path)
   const line = includeLine(file)
   const made = existsSync(path) ? [] : ['config' as const]
-  if (isIncluded(config, file)) return { made, steps: [] }
+  const lines = linesOf(config)
+  const [at, above] = [includedAt(lines, file), below === null ? -1 : includedAt(lines, below)]
+  // A line that a person wrote stays where it is.
+  if (at > above || (at !== -1 && !isLine(lines[at], line))) return { made, steps: [] }
   const lineEnd = config.includes('\r\n') ? '\r\n' : '\n'
+  const before = lines.slice(0, above + 1).filter((_, index) => index !== at)
+  const text = [
+    ...before.map(text => (text.endsWith('\n') ? text : `${text}${lineEnd}`)),
+    asBytes(line),
+    lineEnd,
+    ...lines.slice(above + 1),
+  ].join('')
+  const place = above === -1 ? `at the top of ${path}` : `to ${path}, below that of this host`
   const step = {
-    description: `add one line at the top of ${path}: ${line}`,
-    run: () => write(path, `${asBytes(line)}${lineEnd}${config}`),
+    description: `${at === -1 ? 'add one line' : 'move one line'} ${place}: ${line}`,
+    run: () => write(path, text),
   }
   return { made: [...made, 'include'], steps: [step] }
 }
@@ -100,9 +122,9 @@ export const includeSteps = (file: string): { made: ('config' | 'include')[]; st
 /** `isOurConfig`: a configuration that is empty then goes, too. */
 export const excludeSteps = (file: string, isOurConfig: boolean): Step[] => {
   const path = resolveLinks(join(dirname(file), 'config'))
-  const lines = readBytes(path).split(/(?<=\n)/)
+  const lines = linesOf(readBytes(path))
   const line = includeLine(file)
-  const index = lines.findIndex(text => text.replace(/\r?\n$/, '') === asBytes(line))
+  const index = lines.findIndex(text => isLine(text, line))
   if (index === -1) return []
   const rest = lines.toSpliced(index, 1).join('')
   return [

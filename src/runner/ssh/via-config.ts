@@ -5,14 +5,14 @@
 import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { checkName, fail } from '../../errors.ts'
-import { pathValue, printable } from './options.ts'
-import { asBytes, excludeSteps, includeSteps, removal, type Step, write } from './person-config.ts'
+import { pathValue, printable, STRICT } from './options.ts'
+import { asBytes, excludeSteps, includeSteps, ownHostsFile, removal, type Step, write } from './person-config.ts'
 import { type ViaHost, type ViaMachine, viaProxyCommand } from './via.ts'
 
 const fileName = (host: ViaHost, end: string) => `agent-swarm-${host.replaceAll(/[^A-Za-z0-9.-]/g, '_')}.${end}`
 const HEADER = '# agent-swarm keeps this file, for the machines of '
 
-/** Logs in with the person's own keys, and requires the pinned host key. The machine gets nothing else of the person's. */
+/** Logs in with the person's own keys, and requires the pinned host key. The machine gets nothing else of the person's, and asks for nothing. */
 const block = (host: ViaHost, knownHosts: string, { ticket, vmId, user }: ViaMachine): string => {
   checkName('environment', ticket)
   const options = [
@@ -20,22 +20,7 @@ const block = (host: ViaHost, knownHosts: string, { ticket, vmId, user }: ViaMac
     ['ProxyCommand', viaProxyCommand(host, ticket)],
     ['HostKeyAlias', vmId],
     ['UserKnownHostsFile', pathValue(knownHosts)],
-    ['GlobalKnownHostsFile', 'none'],
-    ['IgnoreUnknown', 'KnownHostsCommand,SessionType,*'],
-    ['KnownHostsCommand', 'none'],
-    ['StrictHostKeyChecking', 'yes'],
-    ['VerifyHostKeyDNS', 'no'],
-    ['UpdateHostKeys', 'no'],
-    ['ControlPath', 'none'],
-    ['RemoteCommand', 'none'],
-    ['SessionType', 'default'],
-    ['PermitLocalCommand', 'no'],
-    ['Tunnel', 'no'],
-    ['ForwardAgent', 'no'],
-    ['ForwardX11', 'no'],
-    ['GSSAPIDelegateCredentials', 'no'],
-    ['ServerAliveInterval', '15'],
-    ['ServerAliveCountMax', '4'],
+    ...STRICT,
   ]
   const lines = [`Host ${ticket} ${ticket.toLowerCase()}`, ...options.map(words => `  ${words.join(' ')}`)]
   return lines.map(printable).join('\n')
@@ -62,7 +47,10 @@ const readOurs = (path: string, host: ViaHost): string | null => {
   throw fail('not-ours', `${path} exists and was not written by agent-swarm for ${host}`, 'Move or rename it first.')
 }
 
-/** The first file that ssh reads decides about a name: another host's answer must not lead away from the machine of this one. */
+/**
+ * ssh takes a name from the first file that has it. The answer of another host must not lead away from a machine of this one, or of a
+ * third: those that are there are refused here. A machine of this host that comes later wins, because its file is included first.
+ */
 const refuseTaken = (folder: string, own: string, machines: readonly ViaMachine[]): void => {
   const names = existsSync(folder) ? readdirSync(folder).filter(name => /^agent-swarm.*\.config$/.test(name)) : []
   for (const path of names.map(name => join(folder, name)).filter(path => path !== own)) {
@@ -101,7 +89,7 @@ export const planViaInstall = (folder: string, host: ViaHost, machines: readonly
   if (presentKeys !== keys)
     steps.push({ description: `write ${knownHosts}`, run: () => write(knownHosts, asBytes(keys)) })
   if (present !== text) steps.push({ description: `write ${config}`, run: () => write(config, asBytes(text)) })
-  return { folder, steps: [...steps, ...includeSteps(config).steps], text }
+  return { folder, steps: [...steps, ...includeSteps(config, { below: ownHostsFile(folder) }).steps], text }
 }
 
 export const planViaUninstall = (folder: string, host: ViaHost): Plan => {

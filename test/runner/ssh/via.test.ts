@@ -97,6 +97,38 @@ test('an install writes two files and one line, once; an uninstall takes them aw
   expect(existsSync(join(ssh, 'agent-swarm-alice_studio.known_hosts'))).toBe(false)
 })
 
+test('the machine asks the person for no password', () => {
+  const text = planViaInstall(folder(), 'studio', machines).text ?? ''
+  for (const option of [
+    ...['PubkeyAuthentication yes', 'PasswordAuthentication no', 'KbdInteractiveAuthentication no'],
+    ...['HostbasedAuthentication no', 'StrictHostKeyChecking yes', 'ForwardAgent no'],
+  ])
+    expect(text.match(new RegExp(`^  ${option}$`, 'm')), option).not.toBeNull()
+})
+
+test.for([
+  ['at its top', 'Host mine\n', 'VIA\nHost mine\n'],
+  ['below the machines of this host', 'Include "DIR/agent-swarm.config"\nHost mine\n', 'OWN\nVIA\nHost mine\n'],
+  ['the same without an end of the line', 'User me\nInclude agent-swarm.config', 'User me\nOWN\nVIA\n'],
+  ['moved below them', 'VIA\nUser me\nOWN\nHost mine\n', 'User me\nOWN\nVIA\nHost mine\n'],
+  ['where it is already', 'OWN\nUser me\nVIA\n', 'OWN\nUser me\nVIA\n'],
+  ['where the person wrote it', 'Include agent-swarm-studio.config\nOWN\n', 'Include agent-swarm-studio.config\nOWN\n'],
+])(
+  'ssh reads the machines of this host first, those that come later, too: the line is %s',
+  ([, before = '', after = '']) => {
+    const ssh = folder()
+    const config = join(ssh, 'config')
+    const own = `Include "${join(ssh, 'agent-swarm.config')}"`
+    const via = `Include "${join(ssh, 'agent-swarm-studio.config')}"`
+    writeFileSync(config, before.replace('DIR', ssh).replace('OWN', own).replace('VIA', via))
+    for (const step of planViaInstall(ssh, 'studio', machines).steps) step.run()
+    expect(planViaInstall(ssh, 'studio', machines).steps).toEqual([])
+    expect(readFileSync(config, 'utf8').replace('Include agent-swarm.config', own)).toBe(
+      after.replace('OWN', own).replace('VIA', via),
+    )
+  },
+)
+
 test('a file of somebody else is refused', () => {
   const ssh = folder()
   writeFileSync(join(ssh, 'agent-swarm-studio.config'), 'Host mine\n')
