@@ -4,7 +4,7 @@ import type { Ticket } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
 import type { EnvironmentRow } from '../registry/registry.ts'
 import type { Action } from '../schema/action.ts'
-import type { RunnerContext } from './context.ts'
+import { type RunnerContext, requireEnvironment } from './context.ts'
 import { waitAndTell } from './isolation-note.ts'
 import { converge } from './machine.ts'
 import { earlierTries, type Target } from './operation.ts'
@@ -58,7 +58,9 @@ export const needsWake = (action: Action): boolean => {
 export const waitAndSetRight = async (target: Target, deadline?: number): Promise<string> => {
   const note = await waitAndTell(target, deadline)
   const { setRight } = await import('./after-restore.ts')
-  return [note, ...(await setRight(target)).map(text => `. ${text}`)].join('')
+  // With the address that it answered at.
+  const row = requireEnvironment(target.context, target.row.ticket)
+  return [note, ...(await setRight({ ...target, row })).map(text => `. ${text}`)].join('')
 }
 
 /** Starts a machine that is off, and waits until it answers. Returns sentences about it, with a space before each, or nothing. */

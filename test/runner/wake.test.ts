@@ -85,3 +85,21 @@ test('by recovery, when a command died after the memory was back', async () => {
   expect(times).toBe(1)
   expect(registry.environment('DROP-1')?.status).toBe('running')
 })
+
+test('the address that it answers at now is compared with those of others', async () => {
+  await it.do(actions.create('DROP-2'))
+  await sleep()
+  const at = { host: '192.0.2.9', port: 22, user: 'agent' }
+  it.context.registry.setAddress('DROP-2', at)
+  const own = await it.context.provider('synthetic')
+  const { run } = it.context
+  it.context.run = async (program, argv, options) => {
+    if (program !== 'ssh') return run(program, argv, options)
+    const { stdout } = (await own.runInGuest?.('', options?.input ?? '', options ?? {})) ?? never()
+    return { stdout, stderr: '', exitCode: 0, milliseconds: 0 }
+  }
+  wrapProviders(it.context, ({ runInGuest: _, ...provider }) => ({ ...provider, sshInfo: async () => at }))
+  expect(await it.do(actions.start('DROP-1'))).toMatchObject({
+    summary: expect.stringContaining('Its address 192.0.2.9 is that of DROP-2, too'),
+  })
+})

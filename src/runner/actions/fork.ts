@@ -17,9 +17,12 @@ import { undoCreate } from '../machine.ts'
 import { type ActionRunner, earlierTries, type Result, type Target, targetOf, throwIfCancelled } from '../operation.ts'
 import { remoteOf } from '../project/access.ts'
 import { needOfMachine, withRoomFor } from '../room.ts'
-import { putGuestFiles, waitForGuest } from '../ssh/guest.ts'
+import { putGuestFiles, runInGuest, waitForGuest } from '../ssh/guest.ts'
 import { loginKey, pinnedHostKey } from '../ssh/keys.ts'
 import { putPeopleKeys } from '../ssh/people-keys.ts'
+
+/** For one file of a guest that runs. */
+const ASK_DEADLINE_MS = 60_000
 
 type Fork = Extract<Action, { kind: 'fork' }>
 
@@ -92,8 +95,14 @@ const attemptsOf = (target: Target, keys: readonly EnvironmentKey[]): Promise<At
     }),
   )
 
-/** `ssh` null: it is reached without. `notes`: sentences without the last full stop. */
-type Ready = { attempt: Attempt; ssh: SshInfo | null; branch: string | null; notes: string[] }
+/** `ssh` null: it is reached without. `machineId` null: nobody looked. `notes`: sentences without the last full stop. */
+type Ready = {
+  attempt: Attempt
+  ssh: SshInfo | null
+  machineId: string | null
+  branch: string | null
+  notes: string[]
+}
 
 /** Its own branch and settings of git, and nothing of its source's agent. It is of use without them. */
 const separate = async (
@@ -129,6 +138,44 @@ const separate = async (
   return { branch, notes }
 }
 
+/** A fork is not handed out when its clock is wrong, or when it is not itself. */
+const setRight = async (attempt: Attempt, ssh: SshInfo | null): Promise<Pick<Ready, 'machineId' | 'notes'>> => {
+  const { provider, row } = attempt
+  if (provider.memoryForks !== true) return { machineId: null, notes: [] }
+  const { check } = await import('../after-restore.ts')
+  const { faults, notes, machineId } = await check({ ...attempt, row: { ...row, ssh } })
+  if (faults.length > 0) throw fail('refused', `${row.ticket} is not handed out: ${faults.join('. ')}`)
+  return { machineId, notes: notes.map(text => `${row.ticket}: ${text}`) }
+}
+
+/** The source's machine-id; null while it cannot be asked. */
+const machineIdOf = async ({ context, caller, provider, row }: Target): Promise<string | null> => {
+  if (provider.memoryForks !== true || provider.ownSystem === true || row.status !== 'running') return null
+  const options = { deadline: ASK_DEADLINE_MS, signal: caller.signal, maxOutput: 64 * 1024 }
+  const answer = await runInGuest(context, provider, row.vmId, 'cat /etc/machine-id\n', options).catch(error => {
+    if (caller.signal.aborted) throw error
+    return null
+  })
+  return answer?.stdout.match(/^[0-9a-f]{32}$/m)?.[0] ?? null
+}
+
+/** Each has a machine-id and an address of its own. */
+const requireOwn = (source: string | null, ready: readonly Ready[]): void => {
+  const seen = new Map<string, string>(source === null ? [] : [[source, 'its source']])
+  for (const { attempt, machineId, ssh } of ready) {
+    const { ticket } = attempt.row
+    const address = ssh === null ? null : `${ssh.host}:${ssh.port}`
+    for (const [name, value] of [
+      ['machine-id', machineId],
+      ['address', address],
+    ] as const) {
+      const twin = value === null ? undefined : seen.get(value)
+      if (twin !== undefined) throw fail('refused', `${ticket} is not handed out: it has the ${name} of ${twin}`)
+      if (value !== null) seen.set(value, ticket)
+    }
+  }
+}
+
 /**
  * Starts the attempt and waits until it answers under its own host key. One that does not exist any more is not made anew: from the
  * base image, it would have nothing of its source.
@@ -149,11 +196,11 @@ const bringUp = async (source: Target, attempt: Attempt): Promise<Ready> => {
     await putGuestFiles(context, provider, row.vmId, caller.signal).catch(error => {
       if (caller.signal.aborted) throw error
     })
-  const clock = provider.memoryForks === true ? await (await import('../after-restore.ts')).setRight(attempt) : []
+  const { machineId, notes } = await setRight(attempt, ssh)
   // Its source may have keys of people who were removed since: a fork without the keys of now is not handed out.
   await putPeopleKeys(context, provider, row.vmId, caller.signal)
-  const { branch, notes } = await separate(source, attempt, ssh)
-  return { attempt, ssh, branch, notes: [...clock.map(text => `${row.ticket}: ${text}`), ...notes] }
+  const separated = await separate(source, attempt, ssh)
+  return { attempt, ssh, machineId, branch: separated.branch, notes: [...notes, ...separated.notes] }
 }
 
 /**
@@ -241,7 +288,8 @@ const makeAttempts = async (target: Target, action: Fork, keys: readonly Environ
       targets.push({ vmId, ticket, publicKey, hostKey: await pinnedHostKey(context.run, context.home, vmId) })
     caller.onPhase('fork')
     await fork(row.vmId, action.from, targets)
-    const ready = await bringAllUp(target, attempts)
+    const [source, ready] = await Promise.all([machineIdOf(target), bringAllUp(target, attempts)])
+    requireOwn(source, ready)
     await throwIfCancelled(target)
     await handOut(target, ready)
     const notes = ready.flatMap(each => each.notes)

@@ -2,11 +2,13 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Provider } from '../../../providers/provider.ts'
 import { fail } from '../../../src/errors.ts'
+import { guestHash } from '../../../src/runner/link/guest-files.ts'
 import { planAction } from '../../../src/runner/plan.ts'
 import { reconcile } from '../../../src/runner/reconciler/reconcile.ts'
 import { recoverAll } from '../../../src/runner/recovery.ts'
 import { hasHostKey } from '../../../src/runner/ssh/keys.ts'
 import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
+import { withForks } from '../../support/pools.ts'
 
 let it: TestContext
 beforeEach(async () => {
@@ -295,6 +297,63 @@ test('while attempts are made, nobody takes them for what a dead process left', 
   expect(await it.do(actions.fork('DROP-1', 2))).toMatchObject({ result: 'done' })
   expect(findings).toEqual([])
   expect(keys()).toHaveLength(3)
+})
+
+describe('forks of a memory, reached over SSH', () => {
+  const at = { user: 'agent', port: 22 }
+  /** `ids`: what each fork says of its machine-id. `hosts`: where it answers; the source is at 192.0.2.1. */
+  const fork = async ({ ids = ['1', '2'], hosts = ['192.0.2.2', '192.0.2.3'], behind = 0 }) => {
+    const source = it.vmIdOf('DROP-1')
+    const indexOf = (vmId: string) => Number(vmId.match(/^as-drop-1-([12])-/)?.[1] ?? 0) - 1
+    wrapProviders(it.context, provider => {
+      const { ownSystem: _, runInGuest: __, ...rest } = withForks([], it.home)(provider)
+      return {
+        ...rest,
+        fork: (id, _checkpoint, targets) => provider.fork?.(id, null, targets) ?? Promise.reject(new Error('no forks')),
+        sshInfo: async vmId => ({ ...at, host: vmId === source ? '192.0.2.1' : (hosts[indexOf(vmId)] ?? '') }),
+      }
+    })
+    it.context.registry.setAddress('DROP-1', { ...at, host: '192.0.2.1' })
+    const { run } = it.context
+    it.context.run = async (program, argv, options) => {
+      if (program !== 'ssh') return run(program, argv, options)
+      const { input = '', onLine = () => {} } = options ?? {}
+      const vmId = argv.find(word => word.startsWith('HostKeyAlias='))?.slice('HostKeyAlias='.length) ?? source
+      const id = (ids[indexOf(vmId)] ?? '0').repeat(32)
+      const clock = `clock ${(it.context.clock().getTime() / 1000 - behind).toFixed(3)}`
+      const lines = input.includes('fresh=')
+        ? ['random reseeded', `machine-id ${id}`, clock]
+        : input === 'cat /etc/machine-id\n'
+          ? [id]
+          : input.includes('date -s')
+            ? [clock]
+            : [guestHash()]
+      for (const line of lines) onLine(line)
+      return { stdout: `${lines.join('\n')}\n`, stderr: '', exitCode: 0, milliseconds: 0 }
+    }
+    return it.do(actions.fork('DROP-1', 2))
+  }
+
+  test('each is itself', async () => {
+    expect(await fork({})).toMatchObject({ result: 'done', attempts: [{ ssh: { host: '192.0.2.2' } }, {}] })
+  })
+
+  test.for<[string, Parameters<typeof fork>[0], string]>([
+    ['its source’s machine-id', { ids: ['1', '0'] }, 'DROP-1~2 is not handed out: it has the machine-id of its source'],
+    ['its sibling’s', { ids: ['1', '1'] }, 'DROP-1~2 is not handed out: it has the machine-id of DROP-1~1'],
+    [
+      'its source’s address',
+      { hosts: ['192.0.2.1', '192.0.2.3'] },
+      'DROP-1~1 is not handed out: Its address 192.0.2.1',
+    ],
+    ['its sibling’s address', { hosts: ['192.0.2.2', '192.0.2.2'] }, 'DROP-1~2 is not handed out: it has the address'],
+    ['a wrong clock that nothing sets', { behind: 57 }, 'is not handed out: Its clock is 57.0 s behind'],
+  ])('one with %s is not handed out, and none is made', async ([, change, message]) => {
+    const text = expect.stringContaining(message)
+    expect(await fork(change)).toMatchObject({ result: 'failed', failure: { kind: 'refused', message: text } })
+    expect(keys()).toEqual(['DROP-1'])
+    expect(it.machines()).toEqual([it.vmIdOf('DROP-1')])
+  })
 })
 
 test('an action of the queue that is given out again makes no more attempts', async () => {
