@@ -79,6 +79,9 @@ export const setGitUp = async (
   await askGuest(guest, 'git-config.sh', { variables: { path, gitconfig } }, { signal })
 }
 
+/** The address that a clone of the repository has as its `origin`. */
+export const originOf = ({ remote }: Pick<ProjectAccess, 'remote'>, repo: string): string => `${remote}${repo}.git`
+
 /** `ticket`: or `pool`, for a machine that has none yet. Returns the branches of the remote that name it. */
 export const cloneRepository = async (
   guest: Guest,
@@ -87,7 +90,7 @@ export const cloneRepository = async (
   signal: AbortSignal,
 ): Promise<string[]> => {
   const { ticket, repo, path } = spec
-  const url = `${access.remote}${repo}.git`
+  const url = originOf(access, repo)
   const variables = {
     path,
     url,

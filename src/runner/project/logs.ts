@@ -39,8 +39,9 @@ export const agentLogs = async (
   ticket: Ticket,
   most: number,
 ): Promise<{ name: 'agent'; text: string }[]> => {
-  const agent = registry.agent(ticket)
-  const lines = agent === null ? [] : await lastAgentLines({ home, ticket, use: agent.use }, most)
+  const [agent, row] = [registry.agent(ticket), registry.environment(ticket)]
+  const lines =
+    agent === null || row === null ? [] : await lastAgentLines({ home, vmId: row.vmId, use: agent.use }, most)
   return lines.length === 0 ? [] : [{ name: 'agent', text: lines.join('\n').slice(-MAX_BYTES) }]
 }
 

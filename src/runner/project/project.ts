@@ -12,7 +12,7 @@ import { MAX_REPOSITORY_FILE, REPOSITORY_FILE, readProjectFile } from '../../sch
 import { waitUntilReady } from '../machine.ts'
 import { type Target, throwIfCancelled } from '../operation.ts'
 import type { ProjectAccess } from './access.ts'
-import { cloneProject, setGitUp } from './clone.ts'
+import { cloneProject, originOf, setGitUp } from './clone.ts'
 import { copyFiles } from './files.ts'
 import { answered, askGuest, shown } from './guest.ts'
 import { beginStart, describeStep, installSteps, runSetup } from './steps.ts'
@@ -34,6 +34,9 @@ const record = ({ context, row }: Target, project: ProjectRow): ProjectRow => {
 /** Where the project goes before its own file has been read. */
 export const firstPath = (target: Preparing, repo: string): string =>
   operatorWorkspace(target, repo)?.path ?? `~/${repo.slice(repo.indexOf('/') + 1)}`
+
+/** The same for a machine that may have been kept ready. */
+const begunPath = (target: Target, repo: string): string => target.pooled?.path ?? firstPath(target, repo)
 
 /** How setup and start are decided. `path`: where the project is now. */
 export const readPlan = async (target: Preparing, access: ProjectAccess, repo: string, path: string): Promise<Plan> => {
@@ -123,7 +126,25 @@ const refusal = ({ provider }: Preparing, { setup, start }: Plan): string | null
 
 /** To the folder that its own file names. */
 export const moveProject = async (target: Preparing, from: string, path: string): Promise<void> =>
-  void (await askGuest(target, 'move.sh', { variables: { path, from } }, target.caller))
+  void (await askGuest(target, 'move.sh', { variables: { path, from, url: '' } }, target.caller))
+
+/** The same when the registry has the new folder already: nobody knows whether the project is there. */
+const finishMove = async (target: Target, { repo, path }: ProjectRow, access: ProjectAccess): Promise<void> => {
+  const from = begunPath(target, repo)
+  if (path === from) return
+  await askGuest(target, 'move.sh', { variables: { path, from, url: originOf(access, repo) } }, target.caller)
+}
+
+/** Notes the new folder first: work in it is looked for from then on, and a create that dies meanwhile is gone on with. */
+const moveTo = async (target: Target, project: ProjectRow, path: string): Promise<ProjectRow> => {
+  const moved = record(target, { ...project, path })
+  await moveProject(target, project.path, path).catch(error => {
+    // The machine refused it.
+    if (failureOf(error, 'moving the project').kind === 'unknown') record(target, project)
+    throw error
+  })
+  return moved
+}
 
 const prepareThrough = async (target: Target, begun: ProjectRow, access: ProjectAccess): Promise<Told> => {
   const { caller, context, provider, row } = target
@@ -131,13 +152,11 @@ const prepareThrough = async (target: Target, begun: ProjectRow, access: Project
   const served = servedProjects([begun.repo], context.config.serving)
   const projects = served.length === 0 ? [projectOf(ticket)] : served
   caller.onPhase('clone')
+  await finishMove(target, begun, access)
   const branch = await cloneProject(target, access, { ticket, ...begun }, { projects, signal: caller.signal })
   let project = record(target, { ...begun, branch: branch.name })
   const plan = await readPlan(target, access, project.repo, project.path)
-  if (plan.path !== project.path) {
-    await moveProject(target, project.path, plan.path)
-    project = { ...project, path: plan.path }
-  }
+  if (plan.path !== project.path) project = await moveTo(target, project, plan.path)
   project = record(target, { ...project, ports: plan.ports, save: plan.save })
   const problems = [
     ...plan.problems,
@@ -171,7 +190,7 @@ const begin = (target: Target, spec: ProjectSpec, known: ProjectRow | null): Pro
   const problem = unfinished(target.row.ticket)
   if (known !== null) return record(target, { ...known, problem })
   const { repo, branch, summary } = spec
-  const path = target.pooled?.path ?? firstPath(target, repo)
+  const path = begunPath(target, repo)
   return record(target, { repo, branch, summary, path, ports: [], save: [], setup: null, start: null, problem })
 }
 

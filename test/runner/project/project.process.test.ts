@@ -2,6 +2,7 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { fail } from '../../../src/errors.ts'
 import type { ProjectAccess } from '../../../src/runner/project/access.ts'
 import type { Action } from '../../../src/schema/action.ts'
 import type { Workspace } from '../../../src/schema/workspace.ts'
@@ -241,6 +242,46 @@ describe('failures', () => {
     },
   )
 
+  test.for(['before', 'after'])('a create that died %s the project was moved goes on with that one', async when => {
+    remote.push('main', file('  path: /work/shop\n'))
+    const { provider } = it.context
+    let isDead = false
+    it.context.provider = async name => {
+      const real = await provider(name)
+      const runInGuest: typeof real.runInGuest = async (vmId, script, options) => {
+        const dies = !isDead && script.includes('# Moves a new clone')
+        isDead ||= dies
+        const ran = dies && when === 'before' ? null : await real.runInGuest?.(vmId, script, options)
+        if (dies || ran == null) throw fail('guest-unreachable', 'the process died here')
+        return ran
+      }
+      return { ...real, runInGuest }
+    }
+    await it.do(createWith())
+    // Work in it is looked for there.
+    expect([isDead, project()?.path]).toEqual([true, '/work/shop'])
+    const made = when === 'after' ? 'work/shop' : 'shop'
+    await inside(`touch ${made}/mine`)
+    await it.do(createWith())
+    expect(project()).toMatchObject({ path: '/work/shop', problem: null })
+    expect([fileIn(it, 'DROP-1', 'work/shop/mine'), await inside('ls')]).toEqual([
+      '',
+      expect.not.stringMatching(/^shop$/m),
+    ])
+  })
+
+  test("another repository of a person where the project began is none of the project's", async () => {
+    remote.push('main', file('  path: /work/shop\n  setup: exit 1\n'))
+    put('open', 'x', 0o644)
+    await it.do(createWith())
+    expect(project()?.problem).not.toBeNull()
+    await inside('git init -q shop && rm -rf work/shop')
+    await it.do(createWith())
+    expect(await inside('ls shop/.git/HEAD && git -C work/shop config remote.origin.url')).toBe(
+      'shop/.git/HEAD\nhttps://github.com/acme/shop.git',
+    )
+  })
+
   test('a cancelled setup is stopped, and the machine stays', async () => {
     remote.push('main', file('  setup: touch began; sleep 1000\n'))
     const cancel = new AbortController()
@@ -369,6 +410,7 @@ test('the folder that a repository names does not lead out of a machine that is 
   remote.push('main', { 'evil.desktop': 'x' })
   expect(await summaryOf(createWith())).toContain('behind a symbolic link')
   expect(readdirSync(outside)).toEqual([])
+  expect(project()?.path).toBe('~/shop')
   expect(fileIn(it, 'DROP-1', 'shop/evil.desktop')).toBe('x')
 })
 
