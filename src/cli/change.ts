@@ -3,6 +3,7 @@ import { userInfo } from 'node:os'
 import type { Config } from '../config/config.ts'
 import type { Ticket } from '../domain.ts'
 import { fail, failureOf } from '../errors.ts'
+import { isRunnerRunning } from '../registry/lock.ts'
 import { type RunnerContext, resolveTicket } from '../runner/context.ts'
 import { effectiveKind, execute, WAITING_PHASE } from '../runner/executor.ts'
 import { PROJECT_PHASES } from '../runner/project/phases.ts'
@@ -248,6 +249,11 @@ const changeOne = async (
     return planOrDetach(invocation, context, change)
   }
   const outcome = await perform(context, invocation, change, progress, { refuse })
+  const isForRunner = kind === 'tell' || kind === 'agent'
+  if (isForRunner && outcome.result === 'done' && !isRunnerRunning(context.home))
+    progress.note(
+      'No runner runs with this home, and only it acts on this. Start it: agent-swarm up, or agent-swarm runner',
+    )
   return { ticket, ...(await withHint(invocation.terminal.env, context.config, ticket, outcome)) }
 }
 

@@ -1,6 +1,7 @@
 /** `bot --dry-run` and `up --dry-run`: what the bot would do, as text or JSON. */
 import type { Show, Shown } from '../bot/dry-run.ts'
 import type { AdfNode } from '../bot/jira/adf.ts'
+import { visibleJson } from '../visible-json.ts'
 import type { Output } from './json.ts'
 import { type Invocation, print, stripControls } from './terminal/output.ts'
 
@@ -42,7 +43,7 @@ const toText = (shown: Shown): string => {
 export const dryRunShow = ({ flags, json, terminal }: Pick<Invocation, 'flags' | 'json' | 'terminal'>): Show | null =>
   flags['dry-run'] !== true
     ? null
-    : shown => print(json ? JSON.stringify(shown satisfies Output<'bot' | 'up'>) : toText(shown), terminal)
+    : shown => print(json ? visibleJson(JSON.stringify(shown satisfies Output<'bot' | 'up'>)) : toText(shown), terminal)
 
 export const DRY_RUN_NOTE =
   'Dry run: everything is decided and nothing is done. Deliveries are kept, and the next start without --dry-run acts on them.'

@@ -53,7 +53,7 @@ const checkJira = (config: Config): Promise<Finding[]> =>
 
 // ── The process ──
 
-const START = 'Start it: agent-swarm up (or bot). As a service: sudo systemctl start agent-swarm'
+const START = 'Start it: agent-swarm up (or bot). As a service: agent-swarm service install'
 
 const checkProcess = async ({ home, host, port }: Config, signal: AbortSignal): Promise<Finding> => {
   if ((await findBot(home)) === null) return warning('no bot runs with this home', START)
@@ -150,14 +150,13 @@ const queue = ({ actions, pendingActions, activeActions, runners }: StoreLook, n
   ]
 }
 
-const inbox = ({ deliveries, waitingDeliveries, failedDeliveries }: StoreLook, now: number): Finding[] => {
-  const stuck = deliveries.filter(({ verdict, attempt }) => verdict === null && Number(attempt) > 0)
+const inbox = ({ stuckDeliveries: stuck, waitingDeliveries, failedDeliveries }: StoreLook, now: number): Finding[] => {
   const { count, newestAt } = failedDeliveries
   return [
-    stuck.length === 0
+    stuck.count === 0
       ? ok(`${counted(waitingDeliveries, 'delivery', 'deliveries')} waiting to be decided`)
       : warning(
-          `${counted(stuck.length, 'delivery', 'deliveries')} could not be decided yet: ${stuck[0]?.reason ?? ''}`,
+          `${counted(stuck.count, 'delivery', 'deliveries')} could not be decided yet: ${stuck.reason ?? ''}`,
           'agent-swarm bot inbox waiting',
         ),
     ...(newestAt !== null && now - newestAt < RECENT_MS

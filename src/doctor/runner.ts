@@ -61,7 +61,7 @@ const checkProcess = ({ home }: Config, now: number): Finding => {
     at === null ? 'the bot has accepted no heartbeat of it yet' : `the bot accepted its heartbeat ${ago(at, now)}`
   if (at !== null && now - at < 2 * NOTE_MS) return ok(`the runner runs: ${last}`)
   if (isRunnerRunning(home))
-    return problem(`the runner runs, but ${last}`, 'See its log. As a service: journalctl -u agent-swarm -n 50')
+    return problem(`the runner runs, but ${last}`, 'See its log. As a service: agent-swarm service logs')
   return warning(`no runner runs with this home; ${last}`, 'agent-swarm runner')
 }
 

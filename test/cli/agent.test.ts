@@ -30,6 +30,7 @@ test('agent start, tell and agent stop write down what the runner does', async (
   expect(await cli.swarm(['agent', 'start', 'DROP-8'])).toMatchObject({
     code: 0,
     stdout: expect.stringContaining('The agent of DROP-8 starts'),
+    stderr: expect.stringContaining('No runner runs with this home, and only it acts on this.'),
   })
   expect(await cli.swarm(['agent', 'start', 'DROP-8'])).toMatchObject({
     stdout: expect.stringContaining('already at work'),

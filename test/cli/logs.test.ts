@@ -20,7 +20,7 @@ const AGENT: AgentRow = {
   ...{ summary: null, turns: 0, tokens: 0, usd: null, rounds: 0, pullRequest: 'draft' },
   ...{ task: { summary: '', description: '', acceptance: '' }, session: null, workedMs: 0, progress: NEW_PROGRESS },
 }
-const transcript = () => transcriptFile(join(cli.home, 'state'), 'DROP-8', AGENT.run)
+const transcript = (vmId = 'as-drop-8-00000001') => transcriptFile(join(cli.home, 'state'), vmId, AGENT.run)
 const withAgent = (text: string) => {
   cli.know(registry => {
     knownMachine(registry, 'DROP-8', '192.0.2.8')
@@ -76,9 +76,12 @@ test("of a stopped machine the agent's log is shown, and --start, which names a 
   const refused = await cli.swarm(['logs', 'DROP-8', '--start'])
   expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining('DROP-8 is stopped') })
   expect(refused.stderr).toMatch(/Start it: agent-swarm start DROP-8\n$/)
-  cli.know(registry => registry.setAgent('DROP-8', AGENT))
-  mkdirSync(dirname(transcript()), { recursive: true })
-  writeFileSync(transcript(), 'one\n')
+  cli.know(registry => {
+    registry.setAgent('DROP-8', AGENT)
+    const file = transcript(registry.environment('DROP-8')?.vmId)
+    mkdirSync(dirname(file), { recursive: true })
+    writeFileSync(file, 'one\n')
+  })
   for (const words of [
     ['logs', 'DROP-8'],
     ['logs', 'DROP-8', '--start', '--agent'],
@@ -110,7 +113,7 @@ test('/swarm logs has the last lines of the agent', async () => {
   expect(await logs()).toMatchObject({ log: 'This machine has no project, and so no logs.' })
   it.context.registry.setAgent('DROP-1', AGENT)
   expect(await logs()).toMatchObject({ log: 'There are no logs of setup, start and agent yet.' })
-  const file = transcriptFile(it.home, 'DROP-1', AGENT.run)
+  const file = transcriptFile(it.home, it.vmIdOf('DROP-1'), AGENT.run)
   mkdirSync(dirname(file), { recursive: true })
   writeFileSync(file, 'one\n\u001b[2Jtwo\n')
   expect(await logs()).toMatchObject({ log: '== agent ==\none\ntwo', environment: { agent: { run: AGENT.run } } })

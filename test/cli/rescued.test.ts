@@ -1,6 +1,7 @@
 /** `rescued list`, `show` and `restore`, as a person sees them. What comes back is in test/runner/rescue/restore.process.test.ts. */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openCli } from '../support/cli.ts'
 
@@ -50,6 +51,15 @@ test('restore brings it back once, and overwrites nothing', async () => {
     code: 1,
     stderr: expect.stringContaining('it exists, and nothing is overwritten'),
   })
+})
+
+test('what is being brought back is not removed: its ticket is locked', async () => {
+  const db = new DatabaseSync(join(cli.home, 'state', 'locks', 'DROP-1.lock'))
+  db.exec('begin exclusive')
+  const restoring = cli.begin(['rescued', 'restore', name, join(cli.home, 'later')])
+  await restoring.says('waiting for another command on this ticket')
+  db.close()
+  expect(await restoring.ended).toMatchObject({ code: 0 })
 })
 
 test('restore into a machine needs its project', async () => {

@@ -165,6 +165,19 @@ test('what waits: actions that nobody takes, comments that cannot be published, 
     const nothing = { actions: [], messages: [], requests: [], effects: [] }
     await store.inbox.settle([{ seq: first.seq, verdict: 'failed', reason: 'it broke', ...nothing }])
     await store.inbox.postpone(second.seq, Date.now() + HOUR_MS, 'GitHub cannot be reached')
+    // However many came after it.
+    await store.inbox.accept(
+      Array.from({ length: 300 }, (_, index) => ({
+        ...{
+          source: 'github' as const,
+          id: `later-${index}`,
+          event: 'push',
+          lane: 'y',
+          body: '{}',
+          receivedAt: Date.now(),
+        },
+      })),
+    )
     await store.queue.enqueue({
       id: 'a',
       correlation: 'one',

@@ -86,7 +86,8 @@ const follow = async (
   const ending = new AbortController()
   const both = AbortSignal.any([signal, ending.signal])
   const machine = guest === null ? null : followMachine(guest, wanted, both, { onLine, onError })
-  const agent = use === null ? null : showAgentLog({ home: context.home, ticket, use }, onLine, both)
+  const { vmId } = requireEnvironment(context, ticket)
+  const agent = use === null ? null : showAgentLog({ home: context.home, vmId, use }, onLine, both)
   try {
     await Promise.all([machine, agent])
     return 0

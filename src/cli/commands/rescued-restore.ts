@@ -2,9 +2,10 @@
 import { join, resolve } from 'node:path'
 import type { Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
-import { withLock } from '../../registry/lock.ts'
+import { withLocks } from '../../registry/lock.ts'
 import { type RunnerContext, requireEnvironment, resolveTicket } from '../../runner/context.ts'
 import { observe } from '../../runner/machine.ts'
+import { parseFolderName } from '../../runner/rescue/folder.ts'
 import type { RestoreTools } from '../../runner/rescue/restore.ts'
 import { counted } from '../../words.ts'
 import { machineArgument } from '../arguments.ts'
@@ -15,9 +16,16 @@ import { withRunnerContext } from '../with-context.ts'
 
 type Restored = Output<'rescued restore'>
 
+/** `prune` removes no rescue whose ticket is locked. */
+const whileKept = <T>(tools: RestoreTools, name: string, tickets: Ticket[], work: () => Promise<T>): Promise<T> => {
+  const waiting = { signal: tools.signal, onWait: () => tools.onPhase('waiting for another command on this ticket') }
+  const own = parseFolderName(name)
+  return withLocks(tools.home, own === null ? tickets : [...tickets, own.ticket], waiting, work)
+}
+
 const intoFolder = async (tools: RestoreTools, name: string, folder: string): Promise<Restored> => {
   const { restoreIntoFolder } = await import('../../runner/rescue/restore.ts')
-  const restored = await restoreIntoFolder(tools, name, folder)
+  const restored = await whileKept(tools, name, [], () => restoreIntoFolder(tools, name, folder))
   return {
     ...{ name, ticket: null },
     repositories: restored.map(({ path, folder: place, links }) => ({ path, folder: place, branches: [], links })),
@@ -43,8 +51,7 @@ const intoMachine = async (
   if (observed !== 'running')
     throw fail('not-running', `restoring into ${ticket}: its machine is ${observed}`, `agent-swarm start ${ticket}`)
   const { restoreIntoMachine } = await import('../../runner/rescue/restore-into.ts')
-  const waiting = { signal: tools.signal, onWait: () => tools.onPhase('waiting for another command on this ticket') }
-  const repositories = await withLock(context.home, ticket, waiting, () =>
+  const repositories = await whileKept(tools, name, [ticket], () =>
     restoreIntoMachine(tools, name, { provider, row, projectPath }),
   )
   return { name, ticket, repositories: repositories.map(repository => ({ ...repository, folder: null, links: 0 })) }

@@ -3,7 +3,7 @@ import { existsSync, rmSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DAY_MS } from '../../clock.ts'
-import { keyOfFileName } from '../../domain.ts'
+import { keyOfFileName, VM_ID } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { ifUnlocked } from '../../registry/lock.ts'
 import type { PruneItem } from '../../schema/prune.ts'
@@ -58,7 +58,7 @@ export const sortRescued = async (context: RunnerContext): Promise<Sorted> => {
       prunable.push({
         ...{ kind, name, bytes, reason: `saved more than ${counted(rescuedDays, 'day')} ago` },
         remove: async () => {
-          // Nobody brings it back at this moment.
+          // With the ticket's lock nobody brings it back at this moment.
           const done = await ifUnlocked(home, ticket, async () => {
             await removeRescue(home, { name, ticket })
             return true
@@ -107,16 +107,15 @@ export const sortTranscripts = async (context: RunnerContext): Promise<Sorted> =
   const prunable: Prunable[] = []
   for (const name of names) {
     const path = join(home, 'transcripts', name)
-    const key = keyOfFileName(name)
-    if (key === null || !isFolder(path) || registry.environment(key) !== null) continue
+    if (!VM_ID.test(name) || !isFolder(path) || registry.environmentOfMachine(name) !== null) continue
     if (((await changedAt(path)) ?? 0) >= beforeOf(context, logDays)) continue
     prunable.push({
       ...{ kind: 'transcript', name, bytes: await bytesOf(path) },
-      reason: `${key} has no machine, and its agent wrote it more than ${counted(logDays, 'day')} ago`,
+      reason: `${name} does not exist any more, and its agent wrote it more than ${counted(logDays, 'day')} ago`,
       remove: async () => {
-        const hasMachine = (each: string) => each !== key || registry.environment(each) !== null
-        sweepTranscripts(home, hasMachine, beforeOf(context, logDays))
-        if (existsSync(path)) throw busy(`the transcripts of ${key}`)
+        const exists = (vmId: string) => vmId !== name || registry.environmentOfMachine(vmId) !== null
+        sweepTranscripts(home, exists, beforeOf(context, logDays))
+        if (existsSync(path)) throw busy(`the transcripts of ${name}`)
         return null
       },
     })

@@ -149,11 +149,17 @@ const requireEmpty = async (config: Config, homeId: string): Promise<void> => {
       'It has 16 hex digits: agent-swarm doctor lists those of other homes.',
     )
   if (homeId === (await ownId(config.home))) return
-  const own = await readRegistry(config, async context => {
-    const { read } = await readAll(context)
+  const { own, unread } = await readRegistry(config, async context => {
+    const { read, unread } = await readAll(context)
     const all = [...context.registry.environments(), ...read.flatMap(({ vms }) => vms)]
-    return [...new Set(all.map(({ vmId }) => vmId))]
+    return { own: [...new Set(all.map(({ vmId }) => vmId))], unread }
   })
+  if (unread[0] !== undefined)
+    throw fail(
+      'refused',
+      `taking over the home ${homeId}: ${config.home} may have machines of its own, since ${unread[0].message}`,
+      'Try again when it answers, or use an empty home: AGENT_SWARM_HOME=/a/new/folder agent-swarm doctor …',
+    )
   if (own.length > 0)
     throw fail(
       'refused',

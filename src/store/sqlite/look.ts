@@ -21,6 +21,8 @@ export type StoreLook = {
   newest: Readonly<Record<string, number>>
   /** Deliveries that could not be decided for good. */
   failedDeliveries: { count: number; newestAt: number | null }
+  /** Deliveries whose decision failed and is tried again, and the reason of the oldest. */
+  stuckDeliveries: { count: number; reason: string | null }
   deliveries: Cells[]
   actions: Cells[]
   endedActions: Cells[]
@@ -32,6 +34,10 @@ const read = (db: DatabaseSync): StoreLook => {
   const rows = (sql: string, ...values: number[]): Cells[] => db.prepare(sql).all(...values) as Cells[]
   const number = (sql: string) => Number(Object.values(rows(sql)[0] ?? {})[0] ?? 0)
   const failed = rows(`select count(*) as n, max(received_at) as at from delivery where verdict = 'failed'`)[0]
+  // Of the row with the least seq: https://www.sqlite.org/lang_select.html#bareagg
+  const stuck = rows(
+    'select count(*) as n, min(seq) as seq, reason from delivery where verdict is null and attempt > 0',
+  )[0]
   return {
     waitingDeliveries: number('select count(*) from delivery where verdict is null'),
     pendingActions: number(`select count(*) from action where state = 'pending'`),
@@ -42,6 +48,7 @@ const read = (db: DatabaseSync): StoreLook => {
       rows('select source, max(received_at) as at from delivery group by source').map(({ source, at }) => [source, at]),
     ),
     failedDeliveries: { count: Number(failed?.n ?? 0), newestAt: (failed?.at ?? null) as number | null },
+    stuckDeliveries: { count: Number(stuck?.n ?? 0), reason: (stuck?.reason ?? null) as string | null },
     deliveries: rows(
       `select source, event, verdict, reason, attempt, received_at as receivedAt, not_before as dueAt, settled_at as settledAt
        from delivery order by seq desc limit ?`,

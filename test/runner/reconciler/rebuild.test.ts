@@ -134,3 +134,17 @@ test('a home with machines of its own takes over no other', async () => {
   await expect(planRebuild(await config(), { homeId: '00000000deadbeef' })).rejects.toThrow('has machines of its own')
   await expect(planRebuild(await config(), { homeId: 'mine' })).rejects.toThrow('is not the id of a home')
 })
+
+test('no home is taken over while a hypervisor that may have machines of this one does not answer', async () => {
+  const home = join(it.home, 'new')
+  const bin = join(it.home, 'bin')
+  mkdirSync(home, { mode: 0o700 })
+  mkdirSync(bin)
+  writeFileSync(join(bin, 'virsh'), '#!/bin/sh\necho "error: internal error: it is broken" >&2\nexit 1\n', {
+    mode: 0o755,
+  })
+  const request = { homeId: '00000000deadbeef' }
+  const broken = await configFor(home, { PATH: bin })
+  await expect(rebuild(broken, request)).rejects.toThrow(/may have machines of its own, since .*it is broken/)
+  expect(readFileSync(join(home, 'id'), 'utf8')).not.toContain(request.homeId)
+})
