@@ -235,7 +235,7 @@ const machines = {
   authorizedKeys: {
     env: 'AGENT_SWARM_AUTHORIZED_KEYS',
     form: listOf(keyOrFile),
-    says: "People's own public SSH keys, or files with some by their absolute path: whoever has one of these keys logs in to every machine of this home, from any host (`ssh --via`). They are put into a machine when it is created, forked, started or restored, and those that stand here no more are taken out then. An empty list takes all out; without the setting, machines keep what they have. Providers without SSH have none.",
+    says: "People's own public SSH keys, or files with some by their absolute path: whoever has one of these keys logs in to every machine of this home, from any host (`ssh --via`). They are put into a machine when it is created, forked, started or restored, and those that stand here no more are taken out then; where that fails, the answer says that the machine has its earlier keys. An empty list takes all out; without the setting, machines keep what they have. Providers without SSH have none.",
     example: ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExampleExampleExampleExample alice@example.org'],
   },
   retention: {

@@ -1,4 +1,4 @@
-/** What people are told once about the isolation of machines: that there is none, or how to open a private network. */
+/** What people are told when a machine answers; once, about the isolation of machines: that there is none, or how to open a private network. */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Provider } from '../../providers/provider.ts'
@@ -30,11 +30,11 @@ export const isolationNote = async (home: string, provider: Provider): Promise<s
   return text.replace(/\.$/, '')
 }
 
-/** Waits until the guest answers. Returns what is added to the summary of the action: the note, when it was not told before. */
+/** Waits until the guest answers. Returns what is added to the summary of the action: notes on the machine, and on isolation when that was not told before. */
 export const waitAndTell = async (target: Target, deadline?: number): Promise<string> => {
   // The guest boots meanwhile. An isolation that cannot be asked for is no reason to fail.
   const asked = isolationNote(target.context.home, target.provider).catch(() => null)
-  await waitUntilReady(target, deadline)
+  const notes = await waitUntilReady(target, deadline)
   const note = await asked
-  return note === null ? '' : `. ${note}`
+  return [...notes, ...(note === null ? [] : [note])].map(text => `. ${text}`).join('')
 }

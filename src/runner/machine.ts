@@ -147,11 +147,14 @@ export const converge = async (target: Target, desired: Desired): Promise<void> 
   }
 }
 
-/** Waits until the guest answers, and records its address. `deadline`: milliseconds; by default what a boot may take. */
+/**
+ * Waits until the guest answers, and records its address. `deadline`: milliseconds; by default what a boot may take. Returns notes for
+ * the summary: sentences without the last full stop.
+ */
 export const waitUntilReady = async (
   target: Target,
   deadline = target.context.config.bootMinutes * 60_000,
-): Promise<void> => {
+): Promise<string[]> => {
   const { context, caller, provider, row } = target
   caller.onPhase('address')
   const answered = await waitForGuest(context, provider, row.vmId, {
@@ -166,19 +169,23 @@ export const waitUntilReady = async (
   context.registry.setStatus(row.ticket, 'running')
   forgetPrivateHalf(context.home, row.vmId)
   await throwIfCancelled(target)
+  const notes: string[] = []
   /** The machine is of use without it. */
-  const unlessItFails = (work: Promise<void>, what: string) =>
+  const unlessItFails = (work: Promise<void>, tell: (reason: string) => void) =>
     work.catch(error => {
       if (caller.signal.aborted) throw error
-      caller.onPhase(`${what}: ${failureOf(error, 'putting it in').message}`)
+      tell(failureOf(error, 'putting it in').message)
     })
   // The link tries again.
   if (answered?.hasOurFiles === false)
-    await unlessItFails(putGuestFiles(context, provider, row.vmId, caller.signal), 'swarm is not in the machine')
-  await unlessItFails(
-    putPeopleKeys(context, provider, row.vmId, caller.signal),
-    'the keys of people (authorizedKeys) are not in the machine',
+    await unlessItFails(putGuestFiles(context, provider, row.vmId, caller.signal), reason =>
+      caller.onPhase(`swarm is not in the machine: ${reason}`),
+    )
+  // Nobody tries again, and a key that was removed from the setting still opens the machine.
+  await unlessItFails(putPeopleKeys(context, provider, row.vmId, caller.signal), reason =>
+    notes.push(`The keys of people (authorizedKeys) in it are those that it had before: ${reason}`),
   )
+  return notes
 }
 
 export const shutDown = async (target: Target): Promise<void> => {

@@ -1,6 +1,8 @@
 /** How long the steps of a machine may take, and how long its hypervisor may leave it between two states. */
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { Provider } from '../../providers/provider.ts'
+import { fail } from '../../src/errors.ts'
+import { guestHash } from '../../src/runner/link/guest-files.ts'
 import { actions, openTestContext, type TestContext, wrapProviders } from '../support/context.ts'
 
 const MINUTE_MS = 60_000
@@ -75,4 +77,29 @@ test('a machine that ends after each start is given up, too', async () => {
   expect(await it.do(actions.start('DROP-1'))).toMatchObject({ result: 'failed', failure: { kind: 'timeout' } })
   expect(starts).toBeGreaterThan(1)
   expect(starts).toBeLessThan(6)
+})
+
+test('that the keys of people could not be put in, or taken out, stands in the answer', async () => {
+  withProvider(({ runInGuest: _, ...provider }) => ({
+    ...provider,
+    runInGuest: undefined,
+    sshInfo: async () => ({ host: '127.0.0.1', port: 22, user: 'agent' }),
+  }))
+  it.context.config = { ...it.context.config, authorizedKeys: [] }
+  const { run } = it.context
+  it.context.run = async (program, argv, options) => {
+    if (program !== 'ssh') return run(program, argv, options)
+    if (argv.at(-1) === 'sh -s') throw fail('unknown', 'the disk of the machine is full')
+    return { stdout: `${guestHash()}\n`, stderr: '', exitCode: 0, milliseconds: 0 }
+  }
+  const note =
+    '. The keys of people (authorizedKeys) in it are those that it had before: the disk of the machine is full'
+  expect(await it.do(actions.create('DROP-1'))).toMatchObject({
+    result: 'done',
+    summary: expect.stringContaining(note),
+  })
+  expect(await it.do({ ...actions.start('DROP-1'), kind: 'restart' })).toMatchObject({
+    result: 'done',
+    summary: expect.stringContaining(note),
+  })
 })

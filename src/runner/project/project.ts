@@ -92,7 +92,7 @@ const setUp = async (target: Target, project: ProjectRow, plan: Plan): Promise<P
     const startedAt = context.clock().toISOString()
     const running = { state: 'running', source, exit: null, startedAt, seconds: null } as const
     reached = record(target, { ...reached, setup: running })
-    const onLost = () => waitUntilReady(target)
+    const onLost = async () => void (await waitUntilReady(target))
     const setup = await runSetup(target, plan.path, plan.setup, { signal, clock: context.clock, onLost }).catch(
       async error => {
         await stopSetup(target, plan.path)
