@@ -28,12 +28,13 @@ export type ScriptName = keyof typeof SCRIPTS
 const DEFAULT_DEADLINE_MS = 120_000
 const FLAGS = ['-NoLogo', '-NoProfile', '-NonInteractive', '-ExecutionPolicy', 'Bypass', '-EncodedCommand']
 
+/** Without its comments: a command line has room for about 11 KB. */
+const partText = (part: string): string =>
+  readFileSync(join(import.meta.dirname, 'scripts', `${part}.ps1`), 'utf8').replaceAll(/^ *#.*\n/gm, '')
+
 /** The whole text that PowerShell runs. Constant: data never stands in it. Its name, first, is shown with `-v` (src/command-line.ts). */
 export const scriptText = (name: ScriptName): string =>
-  [
-    `# agent-swarm: ${name}.ps1`,
-    ...[...SCRIPTS[name], name].map(part => readFileSync(join(import.meta.dirname, 'scripts', `${part}.ps1`), 'utf8')),
-  ].join('\n')
+  [`# agent-swarm: ${name}.ps1`, ...[...SCRIPTS[name], name].map(partText)].join('\n')
 
 export const encodedScript = (name: ScriptName): string => Buffer.from(scriptText(name), 'utf16le').toString('base64')
 

@@ -63,6 +63,34 @@ describe.skipIf(noPwsh !== null)(`restores on Hyper-V${leftOut}`, { timeout }, (
     expect(standIn.vm(VM).adapters[0]?.acls).toHaveLength(rules)
   })
 
+  test('two rules close the port until all of them are written, also when that is interrupted', async () => {
+    const { provider, standIn } = opened()
+    const acls = () => standIn.vm(VM).adapters[0]?.acls ?? []
+    const guards = () => acls().filter(({ Weight, Action }) => Weight === 65_535 && Action === 'Deny')
+    await provider.stopVm(VM)
+    const before = acls()
+    // Somebody lets every address of the machine out.
+    standIn.change(({ vms }) => {
+      for (const rule of vms[0]?.adapters[0]?.acls ?? []) if (rule.Weight === 100) rule.LocalIPAddress = undefined
+    })
+    standIn.change(state => {
+      const id = 'Unspecified,Microsoft.HyperV.PowerShell.Commands.RemoveVMNetworkAdapterExtendedAcl'
+      state.faults['Remove-VMNetworkAdapterExtendedAcl'] = { id, category: 'NotSpecified', message: 'Nein.', code: 0 }
+    })
+    await expect(provider.startVm(VM)).rejects.toMatchObject(failsWith('unknown'))
+    expect(guards().map(({ Direction }) => Direction)).toEqual(['Inbound', 'Outbound'])
+    standIn.change(state => {
+      state.faults = {}
+    })
+    const began = standIn.cmdlets().length
+    await provider.startVm(VM)
+    expect(acls()).toEqual(before)
+    const removed = standIn.cmdlets().slice(began)
+    const ends = removed.filter(line => line.startsWith('Remove-VMNetworkAdapterExtendedAcl')).slice(-2)
+    for (const line of ends) expect(line).toContain('-Weight 65535')
+    expect(removed.findLastIndex(line => line.startsWith('Add-'))).toBeLessThan(removed.indexOf(ends[0] ?? ''))
+  })
+
   test('of two checkpoints with one name none is restored', async () => {
     const { provider, standIn } = opened()
     standIn.change(({ snapshots }) => {

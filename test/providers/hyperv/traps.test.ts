@@ -30,6 +30,7 @@ const traps: readonly (readonly [trap: string, fact: string, title: string])[] =
   ['state after a restore', 'may be Saved, Off or Running', 'a restore goes on from whatever state it leaves'],
   ['notes after a restore', 'are those of the capture', 'a restored machine keeps its present mark'],
   ['rules after a restore', 'are those of the capture', 'a restored machine has its rules'],
+  ['rules one by one', 'a port is open while its rules are written anew', 'two rules close the port until all of them'],
   ['Remove-VM', 'deletes no disk, and merges after it returned', 'a machine is deleted when the disks'],
   ['Remove-VMSnapshot', 'merges in the background', 'a checkpoint is deleted when its disk is merged'],
   [

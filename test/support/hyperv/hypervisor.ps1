@@ -212,7 +212,7 @@ $cmdlets = @{
   }
   'Remove-VMNetworkAdapterExtendedAcl' = {
     $adapter = Find-Adapter $p
-    $rule = @($p.InputObject)[0]
+    $rule = $(if ($p.ContainsKey('InputObject')) { @($p.InputObject)[0] } else { $p })
     $adapter.acls = @($adapter.acls | Where-Object { $_.Weight -ne $rule.Weight -or $_.Direction -ne $rule.Direction })
   }
   'Start-VM' = {
