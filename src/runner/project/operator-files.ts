@@ -9,7 +9,8 @@ const MAX_ALL_BYTES = 8 * 1024 * 1024
 /** Only signs that neither a shell nor git gives a meaning, so that each can be excluded by its name. */
 const NAME = /^[A-Za-z0-9._@+=,-]{1,100}$/
 
-type Found = { files: { name: string; content: Uint8Array }[]; problems: string[] }
+/** `isCut`: there are more than MAX_FILES. */
+type Found = { files: { name: string; content: Uint8Array }[]; problems: string[]; isCut?: boolean }
 
 /** Why it is not taken; null when it is. */
 const fault = (path: string): string | null => {
@@ -34,7 +35,10 @@ const read = (path: string): Uint8Array => {
 const walk = (folder: string, prefix: string, found: Found): void => {
   for (const entry of readdirSync(folder, { withFileTypes: true }).sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const path = join(folder, entry.name)
-    if (found.files.length + found.problems.length >= MAX_FILES) return
+    if (found.files.length + found.problems.length >= MAX_FILES) {
+      found.isCut = true
+      return
+    }
     if (!NAME.test(entry.name) || entry.name === '.git')
       found.problems.push(`${JSON.stringify(path)} has a name that is not copied (letters, digits and ._@+=,-)`)
     else if (entry.isDirectory()) walk(path, `${prefix}${entry.name}/`, found)
@@ -47,7 +51,7 @@ const walk = (folder: string, prefix: string, found: Found): void => {
 }
 
 /** What an operator put down for this repository. What is not safe is left out, and `problems` says why. `repo` is checked. */
-export const operatorFiles = (home: string, repo: string): Found => {
+export const operatorFiles = (home: string, repo: string): Omit<Found, 'isCut'> => {
   const found: Found = { files: [], problems: [] }
   const folder = join(home, 'files', ...repo.split('/'))
   if (!existsSync(folder)) return found
@@ -57,7 +61,11 @@ export const operatorFiles = (home: string, repo: string): Found => {
   walk(folder, '', found)
   // Problems are published: they do not show where the home is.
   found.problems = found.problems.map(text => text.replaceAll(home, 'AGENT_SWARM_HOME'))
+  const here = `AGENT_SWARM_HOME/files/${repo}`
+  // First: of many problems, the last ones may be cut off.
+  if (found.isCut === true)
+    found.problems.unshift(`${here} holds more than ${MAX_FILES} files, and the rest is left out`)
   const total = found.files.reduce((sum, { content }) => sum + content.length, 0)
   if (total <= MAX_ALL_BYTES) return found
-  return { files: [], problems: [`AGENT_SWARM_HOME/files/${repo} holds more than ${MAX_ALL_BYTES / 1024 ** 2} MiB`] }
+  return { files: [], problems: [`${here} holds more than ${MAX_ALL_BYTES / 1024 ** 2} MiB`] }
 }
