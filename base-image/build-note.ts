@@ -7,9 +7,13 @@ import { join } from 'node:path'
 import { fail } from '../src/errors.ts'
 import { isProcessAlive } from '../src/exec.ts'
 import { createFileAtomic } from '../src/files.ts'
+import { lockFile } from '../src/lock-file.ts'
 
 export type BuildNote = {
+  /** For messages: after a restart of the host, another program may have it. */
   pid: number
+  /** The process holds the lock of this file as long as it builds. Missing in notes of earlier versions. */
+  lock?: string
   /** The build's own files. */
   folder?: string
   /** Earlier versions noted the build's machines here; now the caller of `buildBase` journals them. */
@@ -32,6 +36,13 @@ const readNote = (file: string): BuildNote | null => {
   }
 }
 
+const isBuilding = ({ pid, lock }: BuildNote): boolean => {
+  if (lock === undefined) return isProcessAlive(pid)
+  const release = lockFile(lock)
+  release?.()
+  return release === null
+}
+
 /** Builds whose process died before it had removed their notes. */
 export const killedBuilds = (root: string): (BuildNote & { file: string })[] =>
   (existsSync(root) ? readdirSync(root) : [])
@@ -39,7 +50,7 @@ export const killedBuilds = (root: string): (BuildNote & { file: string })[] =>
     .flatMap(name => {
       const file = join(root, name)
       const note = readNote(file)
-      return note === null || isProcessAlive(note.pid) ? [] : [{ ...note, file }]
+      return note === null || isBuilding(note) ? [] : [{ ...note, file }]
     })
 
 /** Fails with `busy` while a process of this home builds the image. Removes what killed builds left in files. */
@@ -62,7 +73,9 @@ export const duringBuild = async <T>(root: string, name: string, build: (folder:
   mkdirSync(root, { recursive: true, mode: 0o700 })
   const file = join(root, `${PREFIX}${name}`)
   const folder = mkdtempSync(join(root, 'build-'))
-  const note: BuildNote = { pid: process.pid, folder }
+  const lock = join(folder, 'lock')
+  const release = lockFile(lock)
+  const note: BuildNote = { pid: process.pid, lock, folder }
   try {
     do {
       failIfBuilding(root, name, `building ${name}`)
@@ -73,6 +86,7 @@ export const duringBuild = async <T>(root: string, name: string, build: (folder:
       rmSync(file, { force: true })
     }
   } finally {
+    release?.()
     rmSync(folder, { recursive: true, force: true })
   }
 }

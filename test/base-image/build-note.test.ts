@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { basename, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { duringBuild, failIfBuilding } from '../../base-image/build-note.ts'
 
@@ -55,6 +55,14 @@ test('the files of a build that was killed go with the next build of any image',
   await duringBuild(root, 'other', async folder =>
     expect(readdirSync(root).sort()).toEqual([basename(folder), 'building-other'].sort()),
   )
+  expect(readdirSync(root)).toEqual([])
+})
+
+test('a process that got the number of a killed build later is not taken for it', async () => {
+  const lock = join(root, 'build-gone', 'lock')
+  await duringBuild(root, 'x', async () => {})
+  writeFileSync(join(root, 'building-node'), JSON.stringify({ pid: process.pid, lock, folder: dirname(lock) }))
+  expect(await duringBuild(root, 'node', async () => 'built')).toBe('built')
   expect(readdirSync(root)).toEqual([])
 })
 
