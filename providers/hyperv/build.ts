@@ -119,6 +119,10 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
   }
 }
 
+/** Which may be any of this host, and what it holds would be in the image. */
+const dependsOnAnother = (name: string, path: string) =>
+  fail('usage', `building ${name}: ${path} depends on another disk`, 'Merge it first: Convert-VHD')
+
 const requireEfi = (name: string, path: string, head: Buffer | null): void => {
   if (head === null) throw fail('damaged', `building ${name}: ${path} is a damaged VHDX file`)
   if (!hasEfiPartition(head))
@@ -141,8 +145,7 @@ const prepareDisk = async (build: Build): Promise<{ source: string; diskGiB: num
   const { disk } = filesOf(home, builder)
   if (isVhdx(path)) {
     const { head, hasParent } = readVhdx(path)
-    if (hasParent)
-      throw fail('usage', `building ${name}: ${path} depends on another disk`, 'Merge it first: Convert-VHD')
+    if (hasParent) throw dependsOnAnother(name, path)
     requireEfi(name, path, head)
     requireSpace(context, `building ${name}`, statSync(path).size + NEEDS[setup.profile].bytes)
     await copyFile(path, disk)
@@ -150,7 +153,9 @@ const prepareDisk = async (build: Build): Promise<{ source: string; diskGiB: num
   } else await convertDisk(build, path, disk)
   signal.throwIfAborted()
   const { diskBytes } = NEEDS[setup.profile]
-  const { bytes } = await script('disk', { disk, bytes: diskBytes }, diskAnswer, { doing: `reading ${disk}` })
+  const { bytes, type } = await script('disk', { disk, bytes: diskBytes }, diskAnswer, { doing: `reading ${disk}` })
+  // Hyper-V may read a crafted file otherwise than readVhdx does.
+  if (type === 'Differencing') throw dependsOnAnother(name, path)
   return { source, diskGiB: Math.ceil(bytes / GIB) }
 }
 

@@ -120,6 +120,23 @@ describe.skipIf(missing !== null)(`base images on Hyper-V${missing === null ? ''
     expect(readdirSync(join(home, 'hyperv'))).toEqual(['images'])
   })
 
+  test('a VHDX that depends on another disk, as Hyper-V alone sees, is refused before it boots', {
+    timeout,
+  }, async () => {
+    const home = join(folder, 'differencing')
+    const path = join(folder, 'whole.vhdx')
+    writeVhdx(path, EFI_PARTITION)
+    const copy = join(home, 'hyperv/as-base-00000001/disk.vhdx')
+    standIn.change(({ vhds }) => {
+      vhds[copy] = { content: 'none', parent: '/any/file', size: 2 * 1024 ** 3 }
+    })
+    await expect(build('differencing', path, home)).rejects.toMatchObject({
+      failure: { kind: 'usage', message: expect.stringContaining('depends on another disk') },
+    })
+    expect(standIn.state().vms).toEqual([])
+    expect(readdirSync(join(home, 'hyperv'))).toEqual(['images'])
+  })
+
   test('a VHDX is read: its first bytes, and whether it is whole', () => {
     const raw = rawDisk(EFI_PARTITION)
     const vhdx = join(folder, 'efi.vhdx')
