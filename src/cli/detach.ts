@@ -19,16 +19,22 @@ const QUOTED_LINES = 5
 /** These concern this process alone. Nobody can answer the other one. */
 const OWN_FLAGS = ['detach', 'stopped', 'older-than', 'yes', 'repo']
 
+/** The other process does not see the settings of GitHub that a project was chosen by. It sees the one that the machine has. */
+const projectFlag = ({ registry }: RunnerContext, change: Change): string[] => {
+  if (change.kind !== 'create' || change.project === undefined) return []
+  const { repo, named } = change.project
+  return named === true || registry.project(change.ticket) === null ? [`--repo=${repo}`] : []
+}
+
 /** The command for one ticket, in the foreground. */
-const argvFor = ({ words, flags }: Invocation, command: string, change: Change): string[] => [
+const argvFor = (context: RunnerContext, { words, flags }: Invocation, command: string, change: Change): string[] => [
   ...process.argv.slice(1, 2),
   ...[command, keyOf(change), ...(command === 'checkpoint' || command === 'restore' ? words.slice(1) : [])],
   ...Object.entries(flags).flatMap(([flag, value]) => {
     if (OWN_FLAGS.includes(flag) || value === undefined || value === false) return []
     return [value === true ? `--${flag}` : `--${flag}=${value}`]
   }),
-  // The other process does not see the settings of GitHub that it was chosen by.
-  ...(change.kind === 'create' && change.project !== undefined ? [`--repo=${change.project.repo}`] : []),
+  ...projectFlag(context, change),
 ]
 
 /**
@@ -59,7 +65,7 @@ export const detach = async (
   const log = join(folder, `${fileNameOf(checkName('environment', ticket))}.log`)
   const newest = () => registry.operations(ticket, 1)[0]?.id ?? 0
   const before = newest()
-  const argv = argvFor(invocation, kind === 'delete-checkpoint' ? 'checkpoint' : kind, change)
+  const argv = argvFor(context, invocation, kind === 'delete-checkpoint' ? 'checkpoint' : kind, change)
   const { pid, ended } = await detachProgram(config.environment, process.execPath, argv, {
     output: log,
     passOn: passedOn(context, ticket),

@@ -106,6 +106,30 @@ test('after Ctrl-C nothing more is begun in the background', async () => {
   expect(await running()).toEqual(left)
 })
 
+test('--detach goes on with the project that the machine has, as in the foreground', async () => {
+  await cli.swarm(['create', 'DROP-1'])
+  const project = {
+    ...{ repo: 'acme/web', branch: null, summary: null, path: '~/web', ports: [], save: [], setup: null, start: null },
+    problem: 'it could not be cloned',
+  }
+  cli.know(registry => registry.setProject('DROP-1', project))
+  const environment = {
+    GITHUB_TOKEN: 'token',
+    GITHUB_REPOSITORIES: 'acme/shop,acme/web',
+    JIRA_PROJECTS: 'DROP:acme/shop+acme/web',
+  }
+  await cli.processes.swarm(['create', 'DROP-1', '--detach'], { environment })
+  const ended = () => {
+    let rows: { endedAt: string | null }[] = []
+    cli.know(registry => {
+      rows = registry.operations('DROP-1', 2)
+    })
+    return rows.length === 2 && rows.every(({ endedAt }) => endedAt !== null)
+  }
+  await until('its end', ended)
+  cli.know(registry => expect(registry.project('DROP-1')).toMatchObject({ repo: 'acme/web' }))
+})
+
 test('--detach continues without the terminal, and status shows it', async () => {
   const { stdout } = await cli.processes.swarm(['create', 'DROP-1', '--detach', '--json'])
   const detached = JSON.parse(stdout)

@@ -229,9 +229,6 @@ describe.skipIf(!hasClaude)('Claude Code', () => {
     })
 
     test('no token and no key is on its disk, in a checkpoint of its memory, in its processes, or where root looks', async () => {
-      await stage.must('checkpoint', TICKET)
-      const names = (await virsh('vol-list', 'agent-swarm')).split('\n').map(line => line.trim().split(/\s+/))
-      const disks = names.flatMap(([name = '', path = '']) => (name.startsWith(`${vmId()}.`) ? path : []))
       const { given } = stage.front
       const basic = given.map(token => Buffer.from(`x-access-token:${token}`).toString('base64'))
       const secrets = [MODEL_KEY, stage.jira.token, ...stage.tokens, ...given, ...basic]
@@ -249,6 +246,9 @@ describe.skipIf(!hasClaude)('Claude Code', () => {
       expect(await search(files, [own])).toContain(`/var/lib/agent-swarm/agent/${agent()?.run}/environment`)
       expect(await search(files, secrets)).toBe('')
       // The same with the bytes of its disk's layers and of the memory of its checkpoints.
+      await stage.must('checkpoint', TICKET)
+      const names = (await virsh('vol-list', 'agent-swarm')).split('\n').map(line => line.trim().split(/\s+/))
+      const disks = names.flatMap(([name = '', path = '']) => (name.startsWith(`${vmId()}.`) ? path : []))
       const harmless = [`agent-swarm-run-${first}`, 'ANTHROPIC_API_KEY=']
       const found = await Promise.all(disks.map(path => searchBytes(path, [...secrets, ...harmless])))
       expect(disks.some(path => path.endsWith('.memory'))).toBe(true)
