@@ -5,7 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { atMost, DAY_MS } from '../clock.ts'
-import type { EnvironmentKey, Ticket } from '../domain.ts'
+import type { Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import { writeFileAtomic } from '../files.ts'
 import type { Log } from '../log.ts'
@@ -87,8 +87,8 @@ const purgeOld = async (
     const before = new Date(now - KEPT_MS).toISOString()
     await registry.purge({ before, pinned: pinnedMachines(home) }, () => ending.aborted)
     if (ending.aborted) return
-    const hasMachine = (key: EnvironmentKey) => registry.environment(key) !== null
-    sweepTranscripts(home, hasMachine, now - config.retention.logDays * DAY_MS)
+    const exists = (vmId: string) => registry.environmentOfMachine(vmId) !== null
+    sweepTranscripts(home, exists, now - config.retention.logDays * DAY_MS)
   } catch (error) {
     if (!ending.aborted) log.warn({ err: error }, 'removing old operations and transcripts')
   }

@@ -159,7 +159,7 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
           ? now
           : null
       }),
-    transcript: (run: string) => readFileSync(transcriptFile(context.home, TICKET, run), 'utf8'),
+    transcript: (run: string) => readFileSync(transcriptFile(context.home, VM, run), 'utf8'),
     /** Units that were started, in order. */
     started: () =>
       existsSync(join(home, 'units', 'started'))

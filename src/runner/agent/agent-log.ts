@@ -1,8 +1,7 @@
-/** What the agent of a ticket did, as people read it: for `agent-swarm logs --agent`, and for an answer to `/swarm logs`. */
+/** What the agent of a machine did, as people read it: for `agent-swarm logs --agent`, and for an answer to `/swarm logs`. */
 import { createReadStream } from 'node:fs'
 import { basename } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { EnvironmentKey } from '../../domain.ts'
 import type { AgentReport } from '../../schema/environment.ts'
 import { readableLine } from './readable.ts'
 import { openLines } from './reading.ts'
@@ -11,7 +10,7 @@ import { newestTranscript } from './transcript.ts'
 /** Milliseconds between two looks at a transcript that grows. */
 const POLL_MS = 500
 
-type Log = { home: string; ticket: EnvironmentKey; use: AgentReport['use'] }
+type Log = { home: string; vmId: string; use: AgentReport['use'] }
 
 const readFrom = async (file: string, offset: number, onBytes: (bytes: Buffer) => void): Promise<number> => {
   let at = offset
@@ -24,7 +23,7 @@ const readFrom = async (file: string, offset: number, onBytes: (bytes: Buffer) =
 
 /** The newest run's steps, one line each; false when there is no transcript. With `follow`, also what comes, and runs that begin, until then. */
 export const showAgentLog = async (
-  { home, ticket, use }: Log,
+  { home, vmId, use }: Log,
   onLine: (line: string) => void,
   follow: AbortSignal | null = null,
 ): Promise<boolean> => {
@@ -33,7 +32,7 @@ export const showAgentLog = async (
   let offset = 0
   let lines = open()
   while (true) {
-    const newest = newestTranscript(home, ticket)
+    const newest = newestTranscript(home, vmId)
     if (newest !== null && newest !== file) {
       lines.end()
       lines = open()

@@ -1,5 +1,4 @@
 /** One run that is followed: what its machine sends of its output goes to the transcript, and is read on the way. */
-import type { EnvironmentKey } from '../../domain.ts'
 import type { AgentRow } from '../../registry/registry.ts'
 import type { AgentGuest } from './guest.ts'
 import type { Program } from './programs.ts'
@@ -34,20 +33,20 @@ export type Following = {
 type Options = {
   home: string
   guest: AgentGuest
-  ticket: EnvironmentKey
+  vmId: string
   row: AgentRow
   program: Program
   nudge: () => void
 }
 
 /** Goes on where the transcript on disk ends. */
-export const followRun = async ({ home, guest, ticket, row, program, nudge }: Options): Promise<Following> => {
+export const followRun = async ({ home, guest, vmId, row, program, nudge }: Options): Promise<Following> => {
   const { run } = row
-  const file = transcriptFile(home, ticket, run)
-  beginTranscript(home, ticket, run)
+  const file = transcriptFile(home, vmId, run)
+  beginTranscript(home, vmId, run)
   const reading = openRunReading(program)
   await readTranscript(file, reading.add)
-  let size = transcriptSize(home, ticket, run)
+  let size = transcriptSize(home, vmId, run)
   let hasEnded = false
   let isActive = true
   let isShorter = false

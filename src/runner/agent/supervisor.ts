@@ -248,11 +248,13 @@ export const openSupervisor = (context: SupervisorContext) => {
       report(ticket, error)
     }
   }
-  const followingOf = async ({ ticket, row, guest }: Looking): Promise<Following> => {
+  const followingOf = async ({ ticket, row, environment: { vmId }, guest }: Looking): Promise<Following> => {
     const known = followings.get(ticket)
     if (known?.run === row.run && known.isActive()) return known
     stopFollowing(ticket)
-    const following = await followRun({ home, guest, ticket, row, program: programOf(context, row), nudge })
+    // Under the key that its machine had before: both would write into one file.
+    for (const [key, { run }] of followings) if (run === row.run) stopFollowing(key)
+    const following = await followRun({ home, guest, vmId, row, program: programOf(context, row), nudge })
     followings.set(ticket, following)
     return following
   }

@@ -6,14 +6,15 @@ import { lastAgentLines, showAgentLog } from '../../../src/runner/agent/agent-lo
 import { beginTranscript, transcriptFile } from '../../../src/runner/agent/transcript.ts'
 import { until } from '../../support/wait.ts'
 
+const VM = 'as-drop-1-00000001'
 const openHome = () => {
   const home = mkdtempSync(join(tmpdir(), 'agent-swarm-log-'))
   onTestFinished(() => rmSync(home, { recursive: true, force: true }))
   return home
 }
-const log = (home: string) => ({ home, ticket: 'DROP-1', use: 'command' }) as const
+const log = (home: string) => ({ home, vmId: VM, use: 'command' }) as const
 const write = (home: string, run: string, text: string) => {
-  const file = transcriptFile(home, 'DROP-1', run)
+  const file = transcriptFile(home, VM, run)
   mkdirSync(dirname(file), { recursive: true })
   writeFileSync(file, text)
 }
@@ -32,7 +33,7 @@ test('what comes is followed, also into the next run', async () => {
   const showing = showAgentLog(log(home), line => lines.push(line), ending.signal)
   write(home, '00000001', 'one\ntw')
   await until('a line', () => lines.includes('one'))
-  appendFileSync(transcriptFile(home, 'DROP-1', '00000001'), 'o\n')
+  appendFileSync(transcriptFile(home, VM, '00000001'), 'o\n')
   await until('the rest of a line', () => lines.includes('two'))
   write(home, '00000002', 'next\n')
   await until('the next run', () => lines.includes('next'))
@@ -41,13 +42,13 @@ test('what comes is followed, also into the next run', async () => {
   expect(lines).toEqual(['one', 'two', '== run 00000002 ==', 'next'])
 })
 
-test('the newest twenty runs of a ticket are kept', () => {
+test('the newest twenty runs of a machine are kept', () => {
   const home = openHome()
   for (let n = 10; n < 40; n += 1) {
-    beginTranscript(home, 'DROP-1', `000000${n}`)
+    beginTranscript(home, VM, `000000${n}`)
     write(home, `000000${n}`, '')
   }
-  expect(readdirSync(join(home, 'transcripts', 'DROP-1'))).toHaveLength(20)
-  expect(() => transcriptFile(home, 'DROP-1', '../../x')).toThrow(RangeError)
+  expect(readdirSync(join(home, 'transcripts', VM))).toHaveLength(20)
+  expect(() => transcriptFile(home, VM, '../../x')).toThrow(RangeError)
   expect(() => transcriptFile(home, '../x', '00000001')).toThrow()
 })

@@ -1,8 +1,12 @@
 /** The agents of attempts: a copy of the conversation, and what it is told first. */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { NEW_PROGRESS } from '../../../src/registry/agents.ts'
 import type { AgentRow } from '../../../src/registry/registry.ts'
 import { attemptText } from '../../../src/runner/agent/prompt.ts'
+import { transcriptFile } from '../../../src/runner/agent/transcript.ts'
+import { agentLogs } from '../../../src/runner/project/logs.ts'
 import { actions, openTestContext, type TestContext } from '../../support/context.ts'
 
 let it: TestContext
@@ -79,6 +83,27 @@ test('all machines of a ticket share its budget, through fork, promote and move;
   // A request that was under way.
   registry.payAgent('SHOP-7', { tokens: 1, usd: null })
   expect(registry.agentUse('SHOP-7')).toEqual({ tokens: 0, usd: 0 })
+})
+
+test('after a promote and a move, the log is that of the agent which was chosen, in all its runs', async () => {
+  const { registry } = it.context
+  registry.setAgent('DROP-1', { ...agent, use: 'command', state: 'ended', result: 'done' })
+  await it.do(actions.fork('DROP-1'))
+  const write = (ticket: string, text: string) => {
+    const file = transcriptFile(it.home, it.vmIdOf(ticket), agent.run)
+    mkdirSync(dirname(file), { recursive: true })
+    writeFileSync(file, text)
+  }
+  write('DROP-1~1', 'chosen\n')
+  // Written last, and its machine stays, since its work cannot be saved.
+  write('DROP-1', 'thrown away\n')
+  it.addUnsavedWork('DROP-1')
+  const log = (ticket: string) => agentLogs(it.context, ticket, 10)
+  await it.do(actions.promote('DROP-1', 1))
+  expect(await log('DROP-1')).toEqual([{ name: 'agent', text: 'chosen' }])
+  expect(await log('DROP-1~2')).toEqual([{ name: 'agent', text: 'thrown away' }])
+  await it.do(actions.move('DROP-1', 'SHOP-7'))
+  expect(await log('SHOP-7')).toEqual([{ name: 'agent', text: 'chosen' }])
 })
 
 test('it is told which attempt it is, and others are told nothing', () => {

@@ -76,10 +76,12 @@ test('the setting decides how long', async () => {
 
 test('logs and transcripts go when they are old and have no machine; one that is written again stays', async () => {
   await it.do(actions.create('DROP-1'))
+  const own = it.vmIdOf('DROP-1')
+  const folderOf = (ticket: string) => (ticket === 'DROP-1' ? own : `as-${ticket.toLowerCase()}-00000001`)
   for (const ticket of ['DROP-1', 'DROP-2', 'DROP-3', 'DROP-4']) {
     file(`logs/${ticket}.log`, ticket === 'DROP-4' ? 1 : 91)
-    file(`transcripts/${ticket}/0000000a.jsonl`, ticket === 'DROP-4' ? 1 : 91)
-    setAge(join(it.home, 'transcripts', ticket), 91)
+    file(`transcripts/${folderOf(ticket)}/0000000a.jsonl`, ticket === 'DROP-4' ? 1 : 91)
+    setAge(join(it.home, 'transcripts', folderOf(ticket)), 91)
   }
   file('logs/notes.txt', 1000)
   file('logs/my.log', 1000)
@@ -87,17 +89,19 @@ test('logs and transcripts go when they are old and have no machine; one that is
   const { prunable } = await plan()
   expect(prunable.map(({ kind, name }) => `${kind} ${name}`)).toEqual([
     ...['log DROP-1.log', 'log DROP-2.log', 'log DROP-3.log'],
-    ...['transcript DROP-2', 'transcript DROP-3'],
+    ...['transcript as-drop-2-00000001', 'transcript as-drop-3-00000001'],
   ])
   writeFileSync(join(it.home, 'logs', 'DROP-2.log'), 'a command began')
-  writeFileSync(join(it.home, 'transcripts', 'DROP-2', '0000000b.jsonl'), 'an agent began')
-  await it.do(actions.create('DROP-3'))
+  writeFileSync(join(it.home, 'transcripts', folderOf('DROP-2'), '0000000b.jsonl'), 'an agent began')
+  const machine = { provider: 'synthetic', baseImage: 'base', status: 'running' } as const
+  it.context.registry.adopt({ ...machine, ticket: 'DROP-3', vmId: folderOf('DROP-3') })
   expect(await prune(prunable, removing)).toMatchObject({
     removed: [{ name: 'DROP-1.log' }, { name: 'DROP-3.log' }],
-    failed: [{ name: 'DROP-2.log' }, { name: 'DROP-2' }, { name: 'DROP-3' }],
+    failed: [{ name: 'DROP-2.log' }, { name: folderOf('DROP-2') }, { name: folderOf('DROP-3') }],
   })
   expect(readdirSync(join(it.home, 'logs')).sort()).toEqual(['DROP-2.log', 'DROP-4.log', 'my.log', 'notes.txt'])
-  expect(readdirSync(join(it.home, 'transcripts')).sort()).toEqual(['DROP-1', 'DROP-2', 'DROP-3', 'DROP-4', 'notes'])
+  const folders = ['DROP-1', 'DROP-2', 'DROP-3', 'DROP-4'].map(folderOf)
+  expect(readdirSync(join(it.home, 'transcripts')).sort()).toEqual([...folders, 'notes'].sort())
 })
 
 test('a mirror that no machine uses goes, but not while somebody has it', async () => {
@@ -165,7 +169,11 @@ test('no link is followed, neither in place of a folder nor in one', async () =>
     setAge(dirname(path), 1000)
   }
   const rescue = `DROP-1-${stamp(1000)}`
-  for (const name of ['logs/DROP-1.log', 'transcripts/DROP-1/0000000a.jsonl', `rescued/${rescue}/1-shop.bundle`])
+  for (const name of [
+    'logs/DROP-1.log',
+    'transcripts/as-drop-1-00000001/0000000a.jsonl',
+    `rescued/${rescue}/1-shop.bundle`,
+  ])
     plant(name)
   plant(`downloads/${'a'.repeat(64)}.part`)
   plant('mirrors/acme/shop.git/agent-swarm-updated')
@@ -187,7 +195,7 @@ test('no link is followed, neither in place of a folder nor in one', async () =>
     mkdirSync(at(name))
   }
   symlinkSync(join(outside, 'file'), at('logs', 'DROP-1.log'))
-  symlinkSync(join(outside, 'transcripts', 'DROP-1'), at('transcripts', 'DROP-1'))
+  symlinkSync(join(outside, 'transcripts', 'as-drop-1-00000001'), at('transcripts', 'as-drop-1-00000001'))
   symlinkSync(join(outside, 'rescued', rescue), at('rescued', rescue))
   symlinkSync(join(outside, 'mirrors', 'acme'), at('mirrors', 'acme'))
   symlinkSync(outside, at('rebuild-aB3dE6'))
