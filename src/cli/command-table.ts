@@ -148,7 +148,7 @@ const machineCommands = {
     options: {
       force: flag('Rescue nothing, and delete even when work is lost. It still asks.'),
       yes: { ...flag('Do not ask.'), short: 'y' },
-      stopped: flag('Delete all stopped machines. Without a terminal, it needs --yes.'),
+      stopped: flag('Delete all stopped machines, also those that sleep. Without a terminal, it needs --yes.'),
       'older-than': valued('AGE', 'With --stopped: only machines that were stopped this long ago (12h, 7d, 2w).'),
       ...changeOptions,
     },

@@ -58,11 +58,12 @@ export const LEFT_OUT = [
   'credentials, keys and tokens, also inside texts',
   'environment variables',
   'bodies of deliveries and comments, and who asked for what',
-  'what is in machines, rescued work, and transcripts of agents',
+  'files of machines, rescued work, and transcripts of agents',
 ] as const
 
 /** What is in there, and may be nobody else's business. */
-export const NAMED = 'It names tickets, repositories, hosts, folders and the accounts of the bot.'
+export const NAMED =
+  'It names tickets, repositories, hosts, folders and the accounts of the bot, and quotes machines where something failed in them.'
 
 // ── Versions and machines ──
 
@@ -89,7 +90,7 @@ const machinesOf = ({ config }: Context) =>
     }
   })
 
-/** Who asked, and what a machine wrote, is left out. */
+/** Who asked is left out. A failure may quote what a machine wrote. */
 const journalOf = ({ config }: Context) =>
   readRegistry(config, async ({ registry }) =>
     registry
