@@ -1,7 +1,7 @@
 /** The runner's ends of a link: one HTTP server for each service, on a Unix socket of this machine alone. */
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -37,14 +37,35 @@ const PLAIN_PATH = /^[A-Za-z0-9/._-]{1,90}$/
 export const linkFolder = (home: string, vmId: string): string =>
   join(home, 'links', createHash('sha256').update(vmId).digest('hex').slice(0, 16))
 
+/** In the machine's own folder: the folder of the sockets, where that is another one. */
+const ELSEWHERE = 'sockets'
+
+/** Another user may have made a folder of the same name, when ours was cleared away. */
+const isOurFolder = (path: string): boolean => {
+  const stats = lstatSync(path, { throwIfNoEntry: false })
+  return stats?.isDirectory() === true && (process.geteuid === undefined || stats.uid === process.geteuid())
+}
+
+/** Removes the folders of a link, also those that a killed process left. The caller holds the link's lock. */
+const removeFolders = (home: string, vmId: string): void => {
+  const folder = linkFolder(home, vmId)
+  const note = join(folder, ELSEWHERE)
+  const elsewhere = existsSync(note) ? readFileSync(note, 'utf8') : null
+  if (elsewhere !== null && isOurFolder(elsewhere)) rmSync(elsewhere, { recursive: true, force: true })
+  rmSync(folder, { recursive: true, force: true })
+}
+
 const socketFolder = (home: string, vmId: string): string => {
   const folder = linkFolder(home, vmId)
-  // What a killed process left. The caller holds the link's lock.
-  rmSync(folder, { recursive: true, force: true })
+  removeFolders(home, vmId)
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   if (PLAIN_PATH.test(folder)) return folder
   const temporary = PLAIN_PATH.test(tmpdir()) ? tmpdir() : '/tmp'
-  return mkdtempSync(join(temporary, 'agent-swarm-'))
+  // Its name is noted before it is made. The folder of temporary files is everybody's: nobody else may guess it.
+  const made = join(temporary, `agent-swarm-${randomBytes(8).toString('hex')}`)
+  writeFileSync(join(folder, ELSEWHERE), made, { mode: 0o600 })
+  mkdirSync(made, { mode: 0o700 })
+  return made
 }
 
 /** Calls `onFlood` once when there are too many of what is counted. */
@@ -132,8 +153,7 @@ export const openServices = async (options: ServicesOptions): Promise<Services> 
       server.close()
       server.closeAllConnections()
     }
-    for (const made of [folder, linkFolder(home, vmId)])
-      if (made !== null) rmSync(made, { recursive: true, force: true })
+    removeFolders(home, vmId)
   }
   try {
     const forwards: string[] = []
