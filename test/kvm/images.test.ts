@@ -118,6 +118,8 @@ test.skipIf(!isLong)(
     expect(await images()).toMatchObject([{ name: BASE }])
     expect(await everything()).toEqual(before)
   },
+  // It builds one in a guest.
+  45 * 60_000,
 )
 
 test('a source that is not a disk leaves no image, no machine and no volume', async () => {
