@@ -21,7 +21,10 @@ const info = v.object({
 /** `bytes`: what a guest sees; `used`: what the file takes. */
 export type DiskInfo = { format: string; bytes: number; used: number }
 
-/** Fails with `usage` for a disk that depends on another file, which may be any of this host. */
+/** A file of another format, for example vmdk, may be a text that names any file of this host. */
+const FORMATS = ['qcow2', 'raw']
+
+/** Fails with `usage` for a disk that depends on another file, which may be any of this host: what it holds would be in the image. */
 export const readDisk = async (
   run: Run,
   path: string,
@@ -31,6 +34,8 @@ export const readDisk = async (
   const form = format === undefined ? [] : ['-f', format]
   const { stdout } = await run('qemu-img', ['info', ...form, '--output=json', path], options)
   const read = v.parse(v.pipe(v.string(), v.parseJson(), info), stdout)
+  if (!FORMATS.includes(read.format))
+    throw fail('usage', `${path} is a disk of the format ${read.format}`, 'Name a qcow2 or raw file.')
   if (read['backing-filename'] !== undefined || read['format-specific']?.data?.['data-file'] !== undefined)
     throw fail('usage', `${path} depends on another image`, 'Flatten it first: qemu-img convert -O qcow2 FILE FLAT')
   return { format: read.format, bytes: read['virtual-size'], used: read['actual-size'] }

@@ -16,12 +16,9 @@ const explain = explainQemuImg('Name a disk with a system: a VHDX, qcow2 or raw 
 export const doesConvert = async (run: Run): Promise<boolean> =>
   (await run('qemu-img', ['--version']).catch(allow('provider-missing'))) !== undefined
 
-/** Others, as vmdk, may be a text that names any file of this host. */
-const FORMATS = ['qcow2', 'raw']
-
-/** Fails without qemu-img, and for a disk that depends on another file: what that holds would be in the image. */
-export const inspect = async (run: Run, path: string): Promise<DiskInfo> => {
-  const read = await readDisk(run, path, { explain, doing: `reading ${path}` }).catch(error => {
+/** Fails without qemu-img, too. */
+export const inspect = (run: Run, path: string): Promise<DiskInfo> =>
+  readDisk(run, path, { explain, doing: `reading ${path}` }).catch(error => {
     allow('provider-missing')(error)
     throw fail(
       'usage',
@@ -29,10 +26,6 @@ export const inspect = async (run: Run, path: string): Promise<DiskInfo> => {
       'Name a VHDX file, or install QEMU for Windows and put its folder on PATH.',
     )
   })
-  if (!FORMATS.includes(read.format))
-    throw fail('usage', `${path} is a disk of the form ${read.format}`, 'Name a VHDX, qcow2 or raw file.')
-  return read
-}
 
 /** The first 64 KiB that a guest sees. `folder`: for a file that is made on the way. */
 export const firstBytes = async (run: Run, path: string, format: string, folder: string): Promise<Buffer> => {

@@ -71,7 +71,7 @@ describe.skipIf(missing !== null)(`base images on Hyper-V${missing === null ? ''
     for (const [path, words] of [
       [make('data.qcow2', '-f', 'qcow2', '-o', `data_file=${secret},data_file_raw=on`), 'depends on another'],
       [make('backing.qcow2', '-f', 'qcow2', '-F', 'raw', '-b', secret), 'depends on another'],
-      [make('flat.vmdk', '-f', 'vmdk', '-o', 'subformat=monolithicFlat'), 'of the form vmdk'],
+      [make('flat.vmdk', '-f', 'vmdk', '-o', 'subformat=monolithicFlat'), 'of the format vmdk'],
     ] as const)
       await expect(inspect(run, path)).rejects.toMatchObject({
         failure: { kind: 'usage', message: expect.stringContaining(words) },
