@@ -243,6 +243,18 @@ const takeAttempts = (sql: Sql, { ticket, runnerId }: Row, outcome: Outcome): vo
   }
 }
 
+/** A runner that has not moved the ticket's machine yet uses its former key, also for what it made and deleted. */
+const withCurrentKeys = (sql: Sql, outcome: Outcome): Outcome => {
+  const environment = outcome.environment && withCurrentTicket(sql, outcome.environment)
+  if (outcome.result !== 'done') return { ...outcome, environment }
+  const { attempts, deleted } = outcome
+  return {
+    ...{ ...outcome, environment },
+    ...(attempts && { attempts: attempts.map(each => withCurrentTicket(sql, each)) }),
+    ...(deleted && { deleted: deleted.map(each => withCurrentTicket(sql, each)) }),
+  }
+}
+
 /** Ends an active action of this token, or a pending one (`token` null). False when it is neither. */
 const end = (
   sql: Sql,
@@ -256,9 +268,9 @@ const end = (
     return false
   const { ticket, correlation, kind, runnerId } = row
   unpinUnmade(sql, row, outcome.environment)
-  const known = { ...outcome, environment: outcome.environment && withCurrentTicket(sql, outcome.environment) }
+  const known = withCurrentKeys(sql, outcome)
   moveToEnded(sql, id, state, known)
-  if (kind === 'fork') takeAttempts(sql, row, outcome)
+  if (kind === 'fork') takeAttempts(sql, row, known)
   recordAfter(sql, { id, ticket, kind, runnerId }, known)
   endRequest(sql, id, known)
   putMessages(sql, messages, correlation)

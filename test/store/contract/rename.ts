@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import type { Outcome } from '../../../src/schema/outcome.ts'
 import { jiraNoteMessage, replyMessage, statusMessage } from '../../../src/store/messages.ts'
 import {
   actionOf,
@@ -73,6 +74,24 @@ const everything = async ({ store }: Stage, ticket: string) => ({
 
 export const renameContract = (open: Open) => {
   describe('a ticket that gets a new key', () => {
+    test('while it is forked: what was asked for meanwhile holds for its attempts, which the runner names by the former key', async () => {
+      const { store, add, claim, effects } = await openStage(open)
+      await store.runners.heartbeat(heartbeatOf([environmentOf('OLD-1')]))
+      await add(queued('1', 'fork', 'OLD-1', { count: 1, from: null }))
+      const { id, token } = await claim()
+      await effects(rename)
+      const by = { via: 'jira' as const, who: 'dev', cause: 'ticket moved' as const }
+      await add(queued('2', 'stop', 'NEW-7', { by }))
+      const made = { ticket: 'OLD-1~1', vmId: 'as-a-1-0000000a', status: 'running' as const, branch: null, ssh: null }
+      await store.queue.complete(id, token, { ...done(environmentOf('OLD-1')), attempts: [made] } as Outcome, [])
+      expect((await store.queue.list({ state: 'pending' })).map(row => [row.id, row.action.ticket])).toEqual([
+        ['2', 'NEW-7'],
+        ['2:NEW-7~1', 'NEW-7~1'],
+      ])
+      expect(await store.queue.pinnedTo('NEW-7~1')).toBe('runner-1')
+      expect(await store.queue.get(id)).toMatchObject({ outcome: { attempts: [{ ticket: 'NEW-7~1' }] } })
+    })
+
     test('takes everything along, and leaves nothing behind', async () => {
       const stage = await full(open)
       const { store, effects } = stage
