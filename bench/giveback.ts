@@ -1,7 +1,7 @@
 /** (f) How much memory and disk an idle machine gives back to its host, and at what cost: a real guest with and without it. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Row } from './main.ts'
@@ -63,10 +63,11 @@ export const giveBack = async ({ ticket, vmId, environment }: Machine): Promise<
     }
     return last
   }
+  /** Of the layer that it writes into: after a checkpoint that is another file than the first. */
   const onDisk = async () => {
-    await virsh('pool-refresh', 'agent-swarm')
-    const text = await virsh('vol-info', '--pool', 'agent-swarm', `${vmId}.qcow2`, '--bytes')
-    return Number(text.match(/^Allocation:\s+(\d+)/m)?.[1])
+    const file = (await virsh('domblklist', vmId)).match(/^\s*vda\s+(\S.*?)\s*$/m)?.[1]
+    if (file === undefined) throw new Error(`${vmId} has no disk vda`)
+    return statSync(file).blocks * 512
   }
   const cpuBefore = await statistic('cpu\\.time')
   // Cached memory is not free.
