@@ -44,8 +44,12 @@ const whyImpossible = ({ settings }: Context, { stdout, stderr }: Answer, isolat
   return null
 }
 
-/** Whether anything on the host keeps the filter from working. */
-const whyNotInForce = async (context: Context, answer: Answer, isolator: Isolator): Promise<IsolationReport | null> => {
+/** Whether anything on the host keeps the filter from working. Null: nothing does. `unseen`: nobody could see. */
+const whyNotInForce = async (
+  context: Context,
+  answer: Answer,
+  isolator: Isolator,
+): Promise<IsolationReport | 'unseen' | null> => {
   const { from, to } = isolator.surroundings.ephemeral
   if (!bridgeCallsIptables())
     return not(
@@ -57,7 +61,8 @@ const whyNotInForce = async (context: Context, answer: Answer, isolator: Isolato
   const unbound = running.filter(({ mark }) => mark.ip === null).map(({ mark }) => mark.vmId)
   if (unbound.length > 0)
     return not(`${unbound.slice(0, 5).join(', ')} began without it`, 'agent-swarm list isolates running machines.')
-  if (await areRulesGone(isolator, running, addresses))
+  const areGone = await areRulesGone(isolator, running, addresses)
+  if (areGone === true)
     return not(
       'somebody removed the rules of libvirt from the firewall of this host',
       `agent-swarm list writes those of machines again. The others, for example of the internet, come back with: ${thisSystem().restart}`,
@@ -68,7 +73,7 @@ const whyNotInForce = async (context: Context, answer: Answer, isolator: Isolato
       `at ${proof.at}, a machine reached ${proof.reached.join(' and ')} of this host`,
       'Compare docs/kvm.md, Isolation. Then prove it again: agent-swarm init-base NAME --from …',
     )
-  return null
+  return areGone === null ? 'unseen' : null
 }
 
 const lookAtMachines = async (context: Context, { stdout }: Answer) => {
@@ -96,12 +101,12 @@ export const isolationReport = async (context: Context): Promise<IsolationReport
   const impossible = whyImpossible(context, answer, isolator)
   if (impossible !== null) return impossible
   const broken = isolator === null ? null : await whyNotInForce(context, answer, isolator)
-  if (broken !== null) return broken
+  if (broken !== null && broken !== 'unseen') return broken
   const open = isolator?.surroundings.allowed ?? []
   const opened = open.length === 0 ? 'private networks are closed' : `of private networks, ${describeRanges(open)}`
   const proof = readProof(context)
   return {
     isolated: true,
-    note: `Machines reach the internet; ${opened}. To open a range: AGENT_SWARM_KVM_ALLOW=10.1.0.0/16${proof === null ? '' : ` (proven ${proof.at})`}.`,
+    note: `Machines reach the internet; ${opened}. To open a range: AGENT_SWARM_KVM_ALLOW=10.1.0.0/16${proof === null ? '' : ` (proven ${proof.at})`}.${broken === 'unseen' ? ' Whether the firewall of this host still has the rules is unknown: no running machine answered.' : ''}`,
   }
 }

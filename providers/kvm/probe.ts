@@ -9,23 +9,28 @@ const ANSWER_MS = 1_000
 /** A guest answers two packets of the same moment at nearly the same time. */
 const LATER_MS = 100
 
-/** Resolves with whether the guest answered: it accepted, or refused. */
+/** Of this host: the connection never began, so nothing can answer. A low port may be of root alone, or in use. */
+const NOT_BEGUN = ['EACCES', 'EPERM', 'EADDRINUSE', 'EADDRNOTAVAIL']
+
+/** Resolves with whether the guest answered: it accepted, or refused. Null: it was not asked. */
 const answers = (host: string, from: { localAddress: string; localPort?: number }, signal: AbortSignal) =>
-  new Promise<boolean>(resolve => {
+  new Promise<boolean | null>(resolve => {
     const socket = connect({ host, port: PORT, ...from })
-    const end = (answered: boolean) => {
+    const end = (answered: boolean | null) => {
       socket.destroy()
       resolve(answered)
     }
     socket.once('connect', () => end(true))
-    socket.once('error', (error: NodeJS.ErrnoException) => end(error.code === 'ECONNREFUSED'))
+    socket.once('error', ({ code = '' }: NodeJS.ErrnoException) =>
+      end(NOT_BEGUN.includes(code) ? null : code === 'ECONNREFUSED'),
+    )
     signal.addEventListener('abort', () => end(false), { once: true })
   })
 
 /**
  * Whether the guest's answers reach a port of the gateway that the filter closes. Two connections of the host begin at the
  * same time: one at a port whose answers the filter lets through, to see that the guest answers at all, and one at a port
- * below those. Null: the guest did not answer.
+ * below those. Null: unknown, since the guest did not answer, or this host could not ask.
  */
 export const isUnfiltered = async (
   host: string,

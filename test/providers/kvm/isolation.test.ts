@@ -446,3 +446,10 @@ test('isolated: it is told how to open a range, and which ones are open', async 
     note: expect.stringContaining('of private networks, 10.1.0.0/16'),
   })
 })
+
+test('isolated, with a running machine that does not answer: that the rules are there is not claimed', async () => {
+  const report = (machine: Answer) => fakeKvm([MARK, machine, ...ground], { home }).provider.isolated?.()
+  const unknown = expect.stringContaining('is unknown: no running machine answered')
+  expect(await report(RUNNING)).toEqual({ isolated: true, note: unknown })
+  expect(await report(STOPPED)).toEqual({ isolated: true, note: expect.not.stringContaining('unknown') })
+})
