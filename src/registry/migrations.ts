@@ -298,4 +298,9 @@ export const migrations = [
     select substr(ticket, 1, instr(ticket || '~', '~') - 1), max(report ->> '$.tokens'), max(coalesce(report ->> '$.usd', 0))
     from agent group by 1;
   `,
+  // Claims of a pool's machines that failed, one after the other, and when the last one did.
+  `
+  alter table pool add column failed_claims integer not null default 0;
+  alter table pool add column failed_at text;
+  `,
 ] as const

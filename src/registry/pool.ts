@@ -40,8 +40,10 @@ export type PoolMachine = {
 }
 type NewPoolMachine = Omit<PoolMachine, 'state' | 'since' | 'path' | 'machineId'>
 
-/** What the last look at a pool found. `problem`: why it has fewer machines ready than it should. */
+/** What the last look at a pool found. `problem`: why it has fewer machines ready than it should, or why a create could not take one. */
 type PoolLook = { madeOf: MadeOf | null; problem: string | null; at: string }
+/** Claims that failed since one succeeded, of machines that are made of the same. `at`: the last one, ISO 8601. */
+export type FailedClaims = { count: number; at: string }
 
 const COLUMNS = `vm_id as vmId, provider, pool, state, since, hold, made_of as madeOf, path,
   machine_id as machineId`
@@ -116,16 +118,33 @@ export const poolQueries = (database: Database) => {
           or (machine.path is not null and not exists (select 1 from project where project.ticket = environment.ticket))))`
       if (first(`select 1 from machine where ${ended}`) !== undefined) run(`delete from machine where ${ended}`)
     },
+    /** Why claims fail stays the problem while nothing else is one. Machines that are made of something else may be better. */
     setPoolLook: (pool: string, { madeOf, problem, at }: PoolLook): void =>
       void run(
-        'insert or replace into pool (name, made_of, problem, at) values (?, ?, ?, ?)',
+        `insert into pool (name, made_of, problem, at) values (?, ?, ?, ?)
+         on conflict (name) do update set at = excluded.at, made_of = excluded.made_of,
+           failed_claims = iif(made_of is excluded.made_of, failed_claims, 0),
+           problem = iif(made_of is excluded.made_of and failed_claims > 0, coalesce(excluded.problem, problem), excluded.problem)`,
         ...[pool, madeOf === null ? null : JSON.stringify(madeOf), problem, at],
       ),
-    poolLook: (pool: string): PoolLook | null => {
-      const row = first('select made_of as madeOf, problem, at from pool where name = ?', pool)
-      return row === undefined
-        ? null
-        : { madeOf: readJson<MadeOf>(row.madeOf), problem: row.problem as string | null, at: row.at as string }
+    poolLook: (pool: string): (PoolLook & { failedClaims: FailedClaims | null }) | null => {
+      const row = first(
+        'select made_of as madeOf, problem, at, failed_claims as count, failed_at as failedAt from pool where name = ?',
+        pool,
+      )
+      if (row === undefined) return null
+      const { madeOf, problem, at, count, failedAt } = row
+      return {
+        ...{ madeOf: readJson<MadeOf>(madeOf), problem: problem as string | null, at: at as string },
+        failedClaims: count === 0 ? null : { count: Number(count), at: failedAt as string },
+      }
     },
+    claimFailed: (pool: string, problem: string, at: string): void =>
+      void run(
+        'update pool set failed_claims = failed_claims + 1, failed_at = ?, problem = ? where name = ?',
+        ...[at, problem, pool],
+      ),
+    claimSucceeded: (pool: string): void =>
+      void run('update pool set failed_claims = 0, problem = null where name = ? and failed_claims > 0', pool),
   }
 }

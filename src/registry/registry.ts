@@ -21,7 +21,7 @@ export type { AgentEnding, AgentMessage, AgentRow, AgentUse } from './agents.ts'
 export type { Desired, EnvironmentRow } from './environments.ts'
 export type { Idleness } from './idleness.ts'
 export type { Try } from './operations.ts'
-export type { MadeOf, PoolMachine } from './pool.ts'
+export type { FailedClaims, MadeOf, PoolMachine } from './pool.ts'
 export type { ProjectRow } from './projects.ts'
 
 export type Registry = ReturnType<typeof openRegistry>

@@ -186,12 +186,19 @@ const bringUpOne = async (operation: Operation, existing: EnvironmentRow | null,
   const { context, caller } = operation
   const { ticket, machine = {} } = action
   const row = existing ?? (await takeReady(operation, action)) ?? (await beginEnvironment(operation, ticket, machine))
-  if (context.registry.poolMachine(row.vmId) === null) return bringUp(operation, row, machine, existing !== null)
+  const pooled = context.registry.poolMachine(row.vmId)
+  if (pooled === null) return bringUp(operation, row, machine, existing !== null)
   try {
     return await bringUp(operation, row, machine, existing !== null)
   } catch (error) {
-    if (caller.signal.aborted || context.registry.environment(ticket) !== null) throw error
+    if (caller.signal.aborted) throw error
     const reason = failureOf(error, 'taking it').message
+    const at = context.clock().toISOString()
+    const left = context.registry.environment(ticket)
+    // One that answered was taken.
+    if (left?.status !== 'running')
+      context.registry.claimFailed(pooled.pool, `a create could not take ${row.vmId}: ${reason}`, at)
+    if (left !== null) throw error
     caller.onPhase(`a ready machine could not be used: ${reason}`)
     const made = await bringUp(operation, await beginEnvironment(operation, ticket, machine), machine, false)
     return { ...made, note: `${made.note}. A ready machine could not be used, and this one was made anew: ${reason}` }

@@ -17,7 +17,7 @@ import type { Operation, Target } from '../operation.ts'
 import { reserveRoom } from '../room.ts'
 import { putGuestFiles, waitForGuest } from '../ssh/guest.ts'
 import { putPeopleKeys } from '../ssh/people-keys.ts'
-import { isHeld, isSame, isTooOld } from './pools.ts'
+import { isDoubtful, isHeld, isSame, isTooOld } from './pools.ts'
 
 /** A memory that comes back answers within seconds, and under emulation on a busy host within a minute. */
 const DEADLINE_MS = 3 * 60_000
@@ -36,9 +36,11 @@ export const readyFor = (
   const suits = ({ madeOf }: PoolMachine) =>
     isSame(madeOf, { ...madeOf, image: baseImage, cpus, memoryMiB, diskGiB }) &&
     (madeOf.repository === null || madeOf.repository === repo?.toLowerCase())
-  const isOfNow = ({ pool, madeOf }: PoolMachine) => {
-    const now = registry.poolLook(pool)?.madeOf ?? null
-    return pools.has(pool) && now !== null && isSame(madeOf, now)
+  const isOfNow = (machine: PoolMachine) => {
+    const { pool, madeOf } = machine
+    const look = registry.poolLook(pool)
+    const now = look?.madeOf ?? null
+    return pools.has(pool) && now !== null && isSame(madeOf, now) && !isDoubtful(machine, look?.failedClaims ?? null)
   }
   return registry
     .poolMachines()
@@ -115,6 +117,7 @@ export const bringUp = async (target: Target, machine: PoolMachine): Promise<str
   registry.setAddress(row.ticket, answered?.ssh ?? null)
   registry.setStatus(row.ticket, 'running')
   registry.endClaims()
+  registry.claimSucceeded(machine.pool)
   const note = await told
   const sentences = [...notes, ...(note === null ? [] : [note])].map(text => `. ${text}`)
   return [`, a ready machine of the pool ${machine.pool}`, ...sentences].join('')

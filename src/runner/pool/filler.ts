@@ -87,7 +87,8 @@ const tidy = async (
     if (machine.state !== 'ready' && machine.state !== 'template') continue
     const { vmId, pool: name } = machine
     const look = lookOf.get(name)
-    const why = whyUseless(machine, { pool: look?.pool, madeOf: look?.madeOf ?? null, vm: vms.get(vmId), now })
+    const failed = context.registry.poolLook(name)?.failedClaims ?? null
+    const why = whyUseless(machine, { pool: look?.pool, madeOf: look?.madeOf ?? null, failed, vm: vms.get(vmId), now })
     if (why === null || !(await giveUp(context, machine, signal))) continue
     log.info({ vmId, pool: name, why }, 'a machine of the pool is given up')
     onChange()
@@ -125,7 +126,13 @@ const openProblems = ({ context, log, now }: FillerTools) => {
     })
   }
   return {
-    mayTry: (pool: string): boolean => (failures.get(pool)?.until ?? 0) <= now(),
+    mayTry: (pool: string): boolean => {
+      const failed = context.registry.poolLook(pool)?.failedClaims ?? null
+      // A clock that was set back makes nobody wait.
+      const since = failed === null ? -1 : context.clock().getTime() - Date.parse(failed.at)
+      const isPatient = failed !== null && since >= 0 && since < PATIENCE(failed.count - 1)
+      return !isPatient && (failures.get(pool)?.until ?? 0) <= now()
+    },
     failed: (pool: string, { message, remedy, kind }: ReturnType<typeof failureOf>): void => {
       const before = failures.get(pool)
       const count = (before?.count ?? 0) + 1

@@ -4,7 +4,7 @@ import type { Provider, VmInfo } from '../../../providers/provider.ts'
 import { DAY_MS } from '../../clock.ts'
 import { poolName } from '../../domain.ts'
 import { fail } from '../../errors.ts'
-import type { MadeOf, PoolMachine } from '../../registry/registry.ts'
+import type { FailedClaims, MadeOf, PoolMachine } from '../../registry/registry.ts'
 import type { MachineSize } from '../../schema/basics.ts'
 import type { Pool } from '../../schema/pool.ts'
 import { MAX_REPOSITORY_FILE, REPOSITORY_FILE, readProjectFile } from '../../schema/repository-file.ts'
@@ -87,14 +87,25 @@ export const isSame = (one: MadeOf, other: MadeOf): boolean =>
 export const isHeld = ({ hold }: Pick<PoolMachine, 'hold'>, vm: VmInfo | undefined): boolean =>
   vm?.ticket === null && (hold === 'memory' ? vm.pauseCause === 'asked' : vm.status === 'stopped' && vm.saved === true)
 
+/** Failed claims in a row after which machines that are as old are not taken any more. */
+const MOST_FAILED = 2
+/** Whether machines like it could not be taken, one after the other. One that was made since may be better. */
+export const isDoubtful = ({ since }: Pick<PoolMachine, 'since'>, failed: FailedClaims | null): boolean =>
+  failed !== null && failed.count >= MOST_FAILED && Date.parse(since) <= Date.parse(failed.at)
+
 export const isTooOld = ({ since }: Pick<PoolMachine, 'since'>, now: Date): boolean =>
   Math.abs(now.getTime() - Date.parse(since)) > MOST_MS
 
-/** Why a machine that is ready, or a template, is of no use any more; null when it is. `madeOf` null: nobody knows what it should be. */
-export const whyUseless = (
-  machine: PoolMachine,
-  { pool, madeOf, vm, now }: { pool: Pool | undefined; madeOf: MadeOf | null; vm: VmInfo | undefined; now: Date },
-): string | null => {
+/** `madeOf` null: nobody knows what it should be. */
+type Expected = {
+  pool: Pool | undefined
+  madeOf: MadeOf | null
+  failed: FailedClaims | null
+  vm: VmInfo | undefined
+  now: Date
+}
+/** Why a machine that is ready, or a template, is of no use any more; null when it is. */
+export const whyUseless = (machine: PoolMachine, { pool, madeOf, failed, vm, now }: Expected): string | null => {
   if (pool === undefined) return 'config.yaml has no such pool'
   if (pool.hold !== machine.hold)
     return `its memory is to be held ${pool.hold === 'disk' ? 'on disk' : 'in memory'} now`
@@ -102,6 +113,7 @@ export const whyUseless = (
   if (vm.ticket !== null) return `its mark names ${vm.ticket}`
   if (madeOf !== null && !isSame(machine.madeOf, madeOf))
     return 'its image, size, commit or hypervisor is not that of now'
+  if (isDoubtful(machine, failed)) return 'creates could not take machines like it'
   if (isTooOld(machine, now)) return 'it is more than a day old'
   if (machine.state === 'ready' && !isHeld(machine, vm)) return `it is ${vm.paused ?? vm.status}`
   return null

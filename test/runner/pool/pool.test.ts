@@ -405,7 +405,7 @@ describe('a guest that is reached over SSH', () => {
   const ID = '0a'.repeat(16)
   const at = { host: '192.0.2.1', user: 'agent' }
   const portOf = (vmId: string) => Number.parseInt(vmId.slice(-4), 16) || 1
-  let guest: { id: string; behind: number; names: string[] }
+  let guest: { id: string | ((vmId: string) => string); behind: number; names: string[] }
   beforeEach(() => {
     guest = { id: ID, behind: 0, names: [] }
     const { run } = it.context
@@ -415,9 +415,10 @@ describe('a guest that is reached over SSH', () => {
       const name = input.match(/^name=(.+)$/m)?.[1]
       if (name !== undefined) guest.names.push(name)
       const clock = `clock ${(it.context.clock().getTime() / 1000 - guest.behind).toFixed(3)}`
-      const lines = /^fresh=|date -s/m.test(input)
-        ? ['random reseeded', `machine-id ${guest.id}`, clock]
-        : [guestHash()]
+      const vmId = argv.find(word => word.startsWith('HostKeyAlias='))?.slice('HostKeyAlias='.length) ?? ''
+      const asked = /^fresh=|date -s/m.test(input)
+      const id = typeof guest.id === 'string' ? guest.id : asked ? guest.id(vmId) : ''
+      const lines = asked ? ['random reseeded', `machine-id ${id}`, clock] : [guestHash()]
       for (const line of lines) onLine(line)
       return { stdout: `${lines.join('\n')}\n`, stderr: '', exitCode: 0, milliseconds: 0 }
     }
@@ -453,6 +454,43 @@ describe('a guest that is reached over SSH', () => {
     })
     expect(it.vmIdOf(T)).not.toBe(ready?.vmId)
     expect(await listed(ready?.vmId ?? '')).toBeUndefined()
+  })
+
+  test('whose machines fail again and again says so; no create pays for it twice more, until other machines are ready', async () => {
+    setPools(it.context, poolOf({ ready: 3, most: 3 }))
+    // Each has an id of its own when it is made, and another one afterwards.
+    let made = 0
+    guest.id = () => {
+      made += 1
+      return made.toString(16).padStart(32, '0')
+    }
+    await filler.fill()
+    expect(problem()).toBeNull()
+    const [one, two, third] = machines()
+    const create = (ticket: string) => it.do(actions.create(ticket))
+    const failed = expect.stringContaining('A ready machine could not be used')
+    for (const [ticket, machine] of [
+      ['DROP-1', one],
+      ['DROP-2', two],
+    ] as const) {
+      expect(await create(ticket)).toMatchObject({ summary: failed })
+      expect(problem()).toMatch(new RegExp(`^a create could not take ${machine?.vmId}: Its machine-id is not`))
+    }
+    expect(await create('DROP-3')).toMatchObject({ summary: expect.not.stringContaining('ready machine') })
+    expect(machines().map(({ vmId }) => vmId)).toEqual([third?.vmId])
+    // It waits, as after a failure to make one, and gives up what was made as they were.
+    later(1)
+    expect(await filler.round()).toBe(false)
+    expect(machines()).toEqual([])
+    expect(problem()).toContain('a create could not take')
+    later(HOUR)
+    await filler.fill()
+    expect(machines()).toHaveLength(3)
+    expect(problem()).toContain('a create could not take')
+    const ids = new Map(machines().map(({ vmId, machineId }) => [vmId, machineId]))
+    guest.id = vmId => ids.get(vmId) ?? ''
+    expect(await create('DROP-4')).toMatchObject({ summary: expect.stringContaining('a ready machine of the pool') })
+    expect(problem()).toBeNull()
   })
 
   test('with the machine-id of another ready machine never becomes ready', async () => {
