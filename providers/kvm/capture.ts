@@ -8,6 +8,7 @@ import { fail } from '../../src/errors.ts'
 import type { Context, Machine } from './context.ts'
 import { activeDisk, diskCommands, requireDiskFile, requireKnownDisk, settleDisk } from './disk-file.ts'
 import { requireSpace } from './disk-space.ts'
+import { memoryInUse } from './domain-type.ts'
 import { canDrain, finishDrainer, openDrainer } from './drainer.ts'
 import { ensurePool, poolCommands, refreshPool, withFile } from './host.ts'
 import { downloadPart } from './in-disk.ts'
@@ -16,16 +17,7 @@ import { layerOf, layersIn, layerVolume, memoryVolume } from './layers.ts'
 import { withDisk } from './libvirt-xml.ts'
 import { endCheckpoint, endNoted, noteLive, SAFE_SINCE, turnLiveOn, wantsLive, withCheckpointLock } from './live.ts'
 import { monitor } from './monitor.ts'
-import {
-  isSavedIn,
-  parseMemory,
-  parseMemoryInUse,
-  parseNames,
-  parsePool,
-  parseQemuVersion,
-  parseVolumes,
-  SUSPENDED,
-} from './parse.ts'
+import { isSavedIn, parseMemory, parseNames, parsePool, parseQemuVersion, parseVolumes, SUSPENDED } from './parse.ts'
 import { resumeWhenProtected, watchPause } from './pause.ts'
 import { endMerge, makeOverlay } from './pool-layers.ts'
 import { COMPLETE } from './save-image.ts'
@@ -163,9 +155,7 @@ const requireRoom = (
   const { stdout } = machine
   const all = parseMemory(stdout, id)
   const needed =
-    live === null || all === null
-      ? parseMemoryInUse(stdout, id, Date.now() / 1000)
-      : all * (live.isSafe || canDrain(context) ? 1 : 2)
+    live === null || all === null ? memoryInUse(context, stdout, id) : all * (live.isSafe || canDrain(context) ? 1 : 2)
   if (needed !== null) requireSpace(doing, needed + STATE_BYTES, { folder, available })
 }
 

@@ -8,7 +8,7 @@ import { writeFileAtomic } from '../../src/files.ts'
 import type { Context } from './context.ts'
 import { withFile } from './host.ts'
 import { probeXml } from './libvirt-xml.ts'
-import { parseVersions } from './parse.ts'
+import { parseMemoryInUse, parseVersions } from './parse.ts'
 
 export type DomainType = 'kvm' | 'qemu'
 
@@ -47,6 +47,16 @@ export const findDomainType = async (context: Context, versions: string): Promis
 export const isEmulated = async (context: Context): Promise<boolean> => {
   const { all } = parseVersions(await context.virsh.run(['version', '--daemon']))
   return (await findDomainType(context, all)) === 'qemu'
+}
+
+/** How much memory of the running machine a checkpoint writes, of an answer with `domstats --balloon`. Asks nobody. */
+export const memoryInUse = (context: Context, text: string, id: string): number | null => {
+  const { kvmDomainType } = context.settings
+  const file = cacheFile(context)
+  // The type of the machines that were made last.
+  const found =
+    kvmDomainType === 'auto' && existsSync(file) ? JSON.parse(readFileSync(file, 'utf8')).type : kvmDomainType
+  return parseMemoryInUse(text, id, found === 'qemu' ? Date.now() / 1000 : null)
 }
 
 /** `why`: a sentence without a full stop. */

@@ -5,10 +5,11 @@ import { capture, captureDisk } from './capture.ts'
 import type { Context, Machine } from './context.ts'
 import { requireDiskFile } from './disk-file.ts'
 import { requireSpace } from './disk-space.ts'
+import { memoryInUse } from './domain-type.ts'
 import { syncByAgent } from './guest-agent.ts'
 import { listVolumes } from './host.ts'
 import { layersIn, layerVolume, memoryVolume } from './layers.ts'
-import { DISK_FULL, isSavedIn, type Pool, parseMemoryInUse, parseSnapshots } from './parse.ts'
+import { DISK_FULL, isSavedIn, type Pool, parseSnapshots } from './parse.ts'
 import { endMerge, tidyLayers } from './pool-layers.ts'
 import { forksMemory } from './settings.ts'
 import type { Answer, Command } from './virsh.ts'
@@ -67,7 +68,7 @@ const TEMPORARY = 'Fork.'
 /** A snapshot in the disk, which also holds the memory of a running guest; nothing reads that. */
 const takeSnapshot = async (context: Context, { mark, paused, stdout, pool, doing }: Looked): Promise<string> => {
   const id = mark.vmId
-  const memory = parseMemoryInUse(stdout, id, Date.now() / 1000)
+  const memory = memoryInUse(context, stdout, id)
   if (memory !== null) requireSpace(doing, memory + STATE_BYTES, pool)
   const name = `${TEMPORARY}${randomBytes(4).toString('hex')}`
   // Forks boot from the disk: what the guest has not written to it yet goes there first.

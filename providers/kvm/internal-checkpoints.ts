@@ -6,13 +6,14 @@ import { type Context, look, type Machine, settleReturned } from './context.ts'
 import { volumesOf } from './definition.ts'
 import { diskCommand, requireDiskFile } from './disk-file.ts'
 import { requireSpace, withFreeSpace } from './disk-space.ts'
+import { memoryInUse } from './domain-type.ts'
 import { forgetHeld, noteHeld, unlessStillPaused } from './held.ts'
 import { poolCommands, withFile } from './host.ts'
 import { type Isolator, isolatePaused } from './isolation.ts'
 import { lookWhenIdle } from './jobs.ts'
 import { withoutMemory, withSessionNet } from './libvirt-xml.ts'
 import { lookAndConnect } from './machines.ts'
-import { parseMemoryInUse, parsePool, parseSnapshots, parseVolumes } from './parse.ts'
+import { parsePool, parseSnapshots, parseVolumes } from './parse.ts'
 import type { Command } from './virsh.ts'
 
 /** A checkpoint writes the guest's memory to the disk, and a restore reads it. */
@@ -37,7 +38,7 @@ export const makeInternal = async (context: Context, id: string, name: string, d
   if (parseSnapshots(stdout).includes(name)) throw fail('already-exists', `${doing}: it already exists`)
   await requireDiskFile(context, machine, doing)
   const [before, pool] = [parseVolumes(stdout).get(disk), parsePool(stdout)]
-  const memory = parseMemoryInUse(stdout, id, Date.now() / 1000)
+  const memory = memoryInUse(context, stdout, id)
   if (pool !== null && memory !== null) requireSpace(doing, memory + STATE_BYTES, pool)
   const output = await virsh
     .all([['snapshot-create-as', id, `--name=${name}`, '--atomic'], measure], { deadline: DEADLINE_MS, doing })

@@ -102,17 +102,18 @@ export const parseUsage = (text: string): Map<string, Omit<VmUsage, 'diskBytes'>
 const FRESH_SECONDS = 60
 
 /**
- * How much of a running guest's memory a checkpoint writes, at most about, of `domstats --balloon`. What the guest says of itself
- * counts, and a quarter of what it calls free: not all of that went back to the host. QEMU's own size has more in it, under
- * emulation several times as much. `now`: seconds. Null when it is not running or not known.
+ * How much of a running guest's memory a checkpoint writes, at most about, of `domstats --balloon`: the size of QEMU's process, which
+ * the host measures. Under emulation that is several times as much, so what the guest says of itself counts there (`guestAt`: now, in
+ * seconds; elsewhere null), and a quarter of what it calls free: not all of that went back to the host. Null when it is not running or
+ * not known.
  */
-export const parseMemoryInUse = (text: string, id: string, now: number): number | null => {
+export const parseMemoryInUse = (text: string, id: string, guestAt: number | null): number | null => {
   const stats = parseStats(text).get(id)
   const [most, rss] = [stats?.get('balloon.maximum'), stats?.get('balloon.rss')]
   if (stats === undefined || most === undefined || stateOf(stats).status === 'stopped') return null
   const [unused, at] = [stats.get('balloon.unused'), stats.get('balloon.last-update') ?? 0]
-  const isFresh = unused !== undefined && now - at <= FRESH_SECONDS
-  const inUse = isFresh ? most - unused * 0.75 : most
+  const isFresh = unused !== undefined && guestAt !== null && guestAt - at <= FRESH_SECONDS
+  const inUse = isFresh ? most - Math.min(unused, most) * 0.75 : most
   return Math.min(inUse, rss ?? most, most) * 1024
 }
 

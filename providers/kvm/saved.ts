@@ -6,9 +6,9 @@ import { type FailureError, fail, failureOf, unless } from '../../src/errors.ts'
 import { type Context, look, type Machine, settleReturned } from './context.ts'
 import { diskCommands, requireDiskFile, requireKnownDisk, settleDisk } from './disk-file.ts'
 import { addFreeSpace, requireSpace } from './disk-space.ts'
+import { memoryInUse } from './domain-type.ts'
 import { lookWhenIdle } from './jobs.ts'
 import { requireNotLive } from './live.ts'
-import { parseMemoryInUse } from './parse.ts'
 import { endMerge } from './pool-layers.ts'
 import { isSession } from './settings.ts'
 import type { Command } from './virsh.ts'
@@ -49,7 +49,7 @@ export const saveMachine = async (context: Context, id: string): Promise<void> =
     throw fail('busy', `${doing}: it is paused (${paused})`, 'Start it: agent-swarm start <TICKET>')
   await requireDiskFile(context, machine, doing)
   const folder = saveFolder(settings)
-  const memory = parseMemoryInUse(stdout, id, Date.now() / 1000)
+  const memory = memoryInUse(context, stdout, id)
   if (folder !== null && memory !== null) requireSpace(doing, memory + MORE_BYTES, await spaceIn(folder))
   if (machine.mark.checkpoints === 'external') {
     await requireNotLive(context, id, doing)

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { parseMemoryInUse } from '../../../providers/kvm/parse.ts'
+import { spaceIn } from '../../../providers/kvm/saved.ts'
 import {
   type Answer,
   disk,
@@ -135,6 +136,27 @@ test.for<[string, Record<string, number>, number | null]>([
 ])('room for a checkpoint: %s', ([, values, expected]) => {
   expect(parseMemoryInUse(balloon(values), VM, 1_030)).toBe(expected)
 })
+
+test('with the help of the processors only the host says how much: a guest could fill its disk', () => {
+  expect(parseMemoryInUse(balloon({ ...MEASURED, rss: 900_000 }), VM, null)).toBe(900_000 * 1024)
+  expect(parseMemoryInUse(balloon(MEASURED), VM, null)).toBe(1_048_576 * 1024)
+})
+
+test.for<['kvm' | 'qemu', boolean]>([
+  ['kvm', false],
+  ['qemu', true],
+])(
+  'a machine of %s that calls all of its memory free is saved where a quarter of it fits: %s',
+  async ([type, isSaved]) => {
+    const { available } = await spaceIn('/var/lib/libvirt/qemu/save')
+    const most = Math.floor((available * 2) / 1024)
+    const free = { maximum: most, rss: most, unused: most, 'last-update': Math.floor(Date.now() / 1000) }
+    const answers = [mark(), { to: 'domstats', stdout: balloon(free) }]
+    const { provider, calls } = fakeKvm(answers, { home, settings: { kvmDomainType: type } })
+    await provider.save?.(VM).catch(error => expect(error.failure).toMatchObject({ kind: 'disk-full' }))
+    expect(calls.join().includes('managedsave')).toBe(isSaved)
+  },
+)
 
 test('a checkpoint of a stopped machine needs no room for memory', () => {
   expect(parseMemoryInUse(balloon(MEASURED, 5), VM, 1_030)).toBe(null)
