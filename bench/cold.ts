@@ -54,16 +54,20 @@ const measureClaim = async (own: Run, environment: Environment, times: Times, ho
   const vmId = await fillPool(environment, hold)
   if (hold === 'memory') times.note('memory of a ready machine', await sharedMemory([vmId]))
   const { milliseconds, stdout } = await own('create', TICKET)
-  if (!stdout.includes('kept ready')) throw new Error(`no ready machine was taken: ${stdout}`)
+  const rows: { vmId: string }[] = JSON.parse((await own('list', '--json')).stdout)
+  if (!rows.some(row => row.vmId === vmId)) throw new Error(`no ready machine was taken: ${stdout}`)
   times.note(hold === 'memory' ? 'claim' : 'claim saved', milliseconds)
   await own('delete', TICKET, '--force')
 }
 
 const measureRound = async (own: Run, script: Run, times: Times): Promise<void> => {
-  const plain = await script('create', '1')
-  times.note('plain', plain.milliseconds)
-  times.note('plain cpu', plain.processorMs)
-  await script('delete', '1')
+  try {
+    const plain = await script('create', '1')
+    times.note('plain', plain.milliseconds)
+    times.note('plain cpu', plain.processorMs)
+  } finally {
+    await script('delete', '1')
+  }
   const created = await own('create', TICKET)
   times.note('create', created.milliseconds)
   times.note('create cpu', created.processorMs)
@@ -74,6 +78,14 @@ const measureRound = async (own: Run, script: Run, times: Times): Promise<void> 
   await measureForks(own, times, 'fork', 1)
   await measureForks(own, times, 'forks', 3)
   await own('delete', TICKET, '--force')
+}
+
+/** What a measurement that failed left. The home, which knows of it, goes. */
+const removeMachines = async (own: Run, environment: Environment): Promise<void> => {
+  const rows: { ticket: string }[] = JSON.parse((await own('list', '--json')).stdout)
+  const report = (error: unknown) => void process.stderr.write(`not removed: ${error}\n`)
+  for (const { ticket } of rows) await own('delete', ticket, '--force').catch(report)
+  await emptyPool(environment).catch(report)
 }
 
 const resultsOf = ({ of, has }: Times): Row[] => {
@@ -134,11 +146,14 @@ export const cold = (): Promise<Row[]> =>
     const own = runIn(environment, process.execPath, entry)
     const script = runIn(environment, join(import.meta.dirname, 'plain.sh'))
     const times = openTimes()
-    // The first call of a home fills its compile cache; people feel the later ones.
-    await own('list')
-    for (let round = 0; round < ROUNDS; round += 1) await measureRound(own, script, times)
-    for (const hold of ['memory', 'disk'] as const)
-      for (let round = 0; round < ROUNDS; round += 1) await measureClaim(own, environment, times, hold)
-    await emptyPool(environment)
-    return resultsOf(times)
+    try {
+      // The first call of a home fills its compile cache; people feel the later ones.
+      await own('list')
+      for (let round = 0; round < ROUNDS; round += 1) await measureRound(own, script, times)
+      for (const hold of ['memory', 'disk'] as const)
+        for (let round = 0; round < ROUNDS; round += 1) await measureClaim(own, environment, times, hold)
+      return resultsOf(times)
+    } finally {
+      await removeMachines(own, environment)
+    }
   })
