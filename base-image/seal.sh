@@ -2,6 +2,8 @@
 # Removes everything that belongs to this one machine, so that its disk becomes an image. Runs last, as root, before the
 # shutdown.
 set -eu
+# No machine of the image may have this one.
+echo "machine-id $(cat /etc/machine-id)"
 rm -f /etc/ssh/ssh_host_*
 rm -rf /home/agent/.ssh /root/.ssh
 cloud-init clean --logs >/dev/null 2>&1 || rm -rf /var/lib/cloud/instances /var/lib/cloud/instance /var/lib/cloud/data

@@ -39,6 +39,8 @@ const run = async (inGuest: InGuest, doing: string, script: string, deadline: nu
   return answer.stdout
 }
 
+const machineIdIn = (output: string): string | null => output.match(/^machine-id ([0-9a-f]{32})$/m)?.[1] ?? null
+
 /** Sets the system up. Calls `onPhase` as each step begins; a failure names the step that failed. */
 export const setUpGuest = async (
   inGuest: InGuest,
@@ -70,18 +72,23 @@ export const listContents = async (inGuest: InGuest, name: string): Promise<stri
     .filter(line => /^\S+ \S+$/.test(line))
     .sort()
 
-/** Removes what belongs to this one machine. It must be stopped next. */
-export const sealGuest = async (inGuest: InGuest, name: string): Promise<void> => {
-  await run(inGuest, `building ${name}: sealing it`, baseScript('seal.sh'), SEAL_DEADLINE_MS)
+/** Removes what belongs to this one machine. It must be stopped next. Returns the machine-id that it had. */
+export const sealGuest = async (inGuest: InGuest, name: string): Promise<string> => {
+  const doing = `building ${name}: sealing it`
+  const machineId = machineIdIn(await run(inGuest, doing, baseScript('seal.sh'), SEAL_DEADLINE_MS))
+  if (machineId === null) throw fail('unknown', `${doing}: the machine has no machine-id`)
+  return machineId
 }
 
-/** Sets the machine up and seals it. Returns its packages. It must be stopped next. */
-export const prepareGuest = async (inGuest: InGuest, { name, setup, onPhase }: Build): Promise<string[]> => {
+/** Sets the machine up and seals it. Returns its packages, and the machine-id that it had. It must be stopped next. */
+export const prepareGuest = async (
+  inGuest: InGuest,
+  { name, setup, onPhase }: Build,
+): Promise<{ contents: string[]; machineId: string }> => {
   await setUpGuest(inGuest, setup, { name, onPhase })
   const contents = await listContents(inGuest, name)
   onPhase('seal')
-  await sealGuest(inGuest, name)
-  return contents
+  return { contents, machineId: await sealGuest(inGuest, name) }
 }
 
 /** What the lines of the check mean. */
@@ -110,19 +117,45 @@ export const proveGuest = async (inGuest: InGuest, name: string, profile: Profil
   )
 }
 
-const answered = (name: string, text: string) => fail('unknown', `proving ${name}: the machine answered "${text}"`)
-
 /** What a script prints in the machine that proves the image. */
 export const askProver = async (inGuest: InGuest, name: string, script: string): Promise<string> => {
   const { stdout, stderr, exitCode } = await inGuest(script, { deadline: ASK_DEADLINE_MS })
-  if (exitCode !== 0) throw answered(name, (stderr || stdout).slice(-200))
+  if (exitCode !== 0)
+    throw fail('unknown', `proving ${name}: the machine answered ${JSON.stringify((stderr || stdout).slice(-200))}`)
   return stdout
 }
 
-/** A machine cloned from the image, which has answered with its own key, must have taken its own name, and work. */
-export const proveMachine = async (inGuest: InGuest, vmId: string, { name, setup, onPhase }: Build): Promise<Proof> => {
-  const identity = await askProver(inGuest, name, 'cat /etc/machine-id && hostname')
-  if (!identity.includes(vmId)) throw answered(name, identity.slice(0, 200))
+/** Prints a name and a value a line. */
+const IDENTITY = `echo "machine-id $(cat /etc/machine-id)"
+echo "hostname $(hostname)"
+echo "host-keys $(ls /etc/ssh/ssh_host_*_key | wc -l)"
+echo "login-keys $(cat /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys 2>/dev/null | grep -c '^[^#[:space:]]')"
+`
+
+/** Why the machine is not only itself; null when it is. */
+const identityFault = (answer: string, vmId: string, builderId: string | null): string | null => {
+  const textOf = (name: string) => answer.match(new RegExp(`^${name} +(\\S+)$`, 'm'))?.[1]
+  const machineId = machineIdIn(answer)
+  if (textOf('hostname')?.split('.')[0] !== vmId) return `answered ${JSON.stringify(answer.slice(0, 200))}`
+  if (machineId === null) return 'has no machine-id'
+  if (machineId === builderId) return 'has the machine-id of the machine that became the image'
+  if (textOf('host-keys') !== '1') return `has ${textOf('host-keys')} host keys, and not its own alone`
+  if (textOf('login-keys') !== '1') return `lets ${textOf('login-keys')} keys log in, and not one alone`
+  return null
+}
+
+/**
+ * A machine cloned from the image must have an identity of its own, and work. That it answers proves its host key: the machine that
+ * became the image had another one. `builderId`: the machine-id of that machine; null when it is not known.
+ */
+export const proveMachine = async (
+  inGuest: InGuest,
+  vmId: string,
+  { name, setup, onPhase }: Build,
+  builderId: string | null,
+): Promise<Proof> => {
+  const fault = identityFault(await askProver(inGuest, name, IDENTITY), vmId, builderId)
+  if (fault !== null) throw fail('unknown', `proving ${name}: the machine ${fault}`, 'The image is not kept.')
   onPhase('verify')
   return proveGuest(inGuest, name, setup.profile)
 }

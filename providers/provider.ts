@@ -319,7 +319,10 @@ export type BuildBase = {
   onPhase: OnPhase
   /** Cancels the build, which then removes what it made. */
   signal: AbortSignal
+  /** To the machine that becomes the image. */
   guest: GuestAccess
+  /** To the one that proves it, which has another host key. */
+  proofGuest: GuestAccess
 }
 /** `reference`: `ghcr.io/acme/base:1`. `setup.profile` is what the image is proven to have; the rest of `setup` is not used. */
 export type TakeBase = Omit<BuildBase, 'from'> & { reference: string }

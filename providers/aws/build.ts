@@ -64,10 +64,10 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
   const { context, request, source, builder, prover } = build
   const { name, setup } = request
   try {
-    const contents = await setUp(build)
+    const { contents, machineId } = await setUp(build)
     const image = await captureImage(build)
     await deleteMachine(context, builder)
-    const proof = await prove(build, image)
+    const proof = await prove(build, image, machineId)
     await deleteMachine(context, prover)
     const manifest: BaseManifest = {
       ...{ name, provider: 'aws', sha256: null, source: source.ImageId, profile: setup.profile, contents, ...proof },
@@ -106,13 +106,13 @@ const launch = async (build: Build, vmId: string, image: Image) => {
   return bootMachine(buildMachines(context), request, vmId)
 }
 
-/** Boots the plain image, sets the system up and seals it. Returns its packages; the machine is stopped then. */
-const setUp = async (build: Build): Promise<string[]> => {
+/** Boots the plain image, sets the system up and seals it. Returns what `prepareGuest` does; the machine is stopped then. */
+const setUp = async (build: Build): ReturnType<typeof prepareGuest> => {
   const { context, request, source, builder } = build
   request.onPhase('boot')
-  const contents = await prepareGuest(await launch(build, builder, source), request)
+  const prepared = await prepareGuest(await launch(build, builder, source), request)
   await stopMachine(context, builder)
-  return contents
+  return prepared
 }
 
 /** The image and its snapshots get their tags as they are made. Its name is unique in account and region. */
@@ -150,8 +150,13 @@ const captureImage = async ({ context, request, source, builder }: Build): Promi
 }
 
 /** A machine of the image must boot, take its own name and key, and work. */
-const prove = async (build: Build, image: Image): Promise<Pick<BaseManifest, 'proven' | 'unproven'>> => {
-  const { request, prover } = build
+const prove = async (
+  build: Build,
+  image: Image,
+  builderId: string,
+): Promise<Pick<BaseManifest, 'proven' | 'unproven'>> => {
+  const { prover } = build
+  const request = { ...build.request, guest: build.request.proofGuest }
   request.onPhase('prove')
-  return proveMachine(await launch(build, prover, image), prover, request)
+  return proveMachine(await launch({ ...build, request }, prover, image), prover, request, builderId)
 }

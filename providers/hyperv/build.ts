@@ -98,14 +98,14 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
     // An image without a manifest is what a killed build left.
     await removeImage(home, name)
     const { source, diskGiB } = await prepareDisk(build)
-    const contents = await setUp(build, diskGiB)
+    const { contents, machineId } = await setUp(build, diskGiB)
     onPhase('image')
     isUnproven = true
     renameSync(filesOf(home, builder).disk, image)
     await deleteMachine(context, builder)
     // Every machine's disk depends on it.
     chmodSync(image, 0o444)
-    const proof = await prove(build, diskGiB)
+    const proof = await prove(build, diskGiB, machineId)
     const manifest: BaseManifest = {
       ...{ name, provider: 'hyperv', sha256: await sha256Of(image), source, profile: request.setup.profile, contents },
       ...{ ...proof, homeId, createdAt: new Date().toISOString(), sizeBytes: statSync(image).size },
@@ -173,8 +173,8 @@ const optionsOf = ({ request }: Build, vmId: string, diskGiB: number): CreateOpt
   return { vmId, diskGiB, ...NEEDS[request.setup.profile].size, publicKey, hostKey }
 }
 
-/** Boots the disk, sets the system up and seals it. Returns its packages; the machine is stopped then. */
-const setUp = async (build: Build, diskGiB: number): Promise<string[]> => {
+/** Boots the disk, sets the system up and seals it. Returns what `prepareGuest` does; the machine is stopped then. */
+const setUp = async (build: Build, diskGiB: number): ReturnType<typeof prepareGuest> => {
   const { context, request, builder } = build
   const { setup, onPhase } = request
   onPhase('boot')
@@ -183,21 +183,27 @@ const setUp = async (build: Build, diskGiB: number): Promise<string[]> => {
   await defineNew(context, { ticket: null, image: null, base: null, options, host }, () => {})
   const inGuest = await bootMachine(buildMachines(context), request, builder)
   const withDaemons = { ...setup, extra: [DAEMONS, ...setup.extra] }
-  const contents = await prepareGuest(inGuest, { ...request, setup: withDaemons })
+  const prepared = await prepareGuest(inGuest, { ...request, setup: withDaemons })
   await stopMachine(context, builder)
-  return contents
+  return prepared
 }
 
 /** A machine cloned from the image must boot, take its own name and key, and work. */
-const prove = async (build: Build, diskGiB: number): Promise<Pick<BaseManifest, 'proven' | 'unproven'>> => {
-  const { context, request, prover } = build
+const prove = async (
+  build: Build,
+  diskGiB: number,
+  builderId: string,
+): Promise<Pick<BaseManifest, 'proven' | 'unproven'>> => {
+  const { context, prover } = build
+  const request = { ...build.request, guest: build.request.proofGuest }
   const { name, onPhase } = request
   onPhase('prove')
-  const options = optionsOf(build, prover, diskGiB + PROOF_EXTRA_GIB)
+  const options = optionsOf({ ...build, request }, prover, diskGiB + PROOF_EXTRA_GIB)
   const { image: base } = imageFiles(context.home, name)
   const host = await surveyHost(context)
   await defineNew(context, { ticket: null, image: name, base, options, host }, () => {})
-  const proof = await proveMachine(await bootMachine(buildMachines(context), request, prover), prover, request)
+  const inGuest = await bootMachine(buildMachines(context), request, prover)
+  const proof = await proveMachine(inGuest, prover, request, builderId)
   await deleteMachine(context, prover)
   return proof
 }

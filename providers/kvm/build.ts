@@ -65,14 +65,14 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
   let isUnproven = false
   try {
     const { disk, source } = await prepareDisk(build)
-    const contents = await setUp(build, disk)
+    const { contents, machineId } = await setUp(build, disk)
     request.onPhase('image')
     const file = await downloadDisk(build)
     // An image without a manifest is what a killed build left.
     await deleteVolume(context, volumes.image)
     isUnproven = true
     await publishVolume(context, volumes.image, file)
-    const proof = await prove(build, file)
+    const proof = await prove(build, file, machineId)
     const manifest: BaseManifest = {
       ...{
         name,
@@ -163,8 +163,8 @@ const checkDisk = async ({ context, request, pool, folder }: Build, input: strin
   return format
 }
 
-/** Boots the disk, sets the system up and seals it. Returns its packages; the machine is stopped then. */
-const setUp = async (build: Build, disk: string): Promise<string[]> => {
+/** Boots the disk, sets the system up and seals it. Returns what `prepareGuest` does; the machine is stopped then. */
+const setUp = async (build: Build, disk: string): ReturnType<typeof prepareGuest> => {
   const { context, request, builder, pool, versions } = build
   const { setup, onPhase, guest } = request
   const { virsh, settings } = context
@@ -191,9 +191,9 @@ const setUp = async (build: Build, disk: string): Promise<string[]> => {
     isolator: await openIsolator(context),
     checkpoints: 'external',
   })
-  const contents = await prepareGuest(await bootMachine(buildMachines(context), request, builder), request)
+  const prepared = await prepareGuest(await bootMachine(buildMachines(context), request, builder), request)
   await stopMachine(context, builder)
-  return contents
+  return prepared
 }
 
 /** The image's file: the machine's disk without the blocks that it wrote and freed. */
@@ -209,8 +209,13 @@ const downloadDisk = async ({ context, folder, builder }: Build): Promise<string
 }
 
 /** A machine cloned from the image must boot, take its own name and key, and work. */
-const prove = async (build: Build, file: string): Promise<Pick<BaseManifest, 'proven' | 'unproven'>> => {
-  const { context, request, prover } = build
+const prove = async (
+  build: Build,
+  file: string,
+  builderId: string,
+): Promise<Pick<BaseManifest, 'proven' | 'unproven'>> => {
+  const { context, prover } = build
+  const request = { ...build.request, guest: build.request.proofGuest }
   const { name, setup, onPhase, guest } = request
   onPhase('prove')
   const bytes = Math.max(statSync(file).size, (await readMade(context, file)).bytes)
@@ -220,7 +225,7 @@ const prove = async (build: Build, file: string): Promise<Pick<BaseManifest, 'pr
   }
   await createMachine(context, null, name, options, () => {})
   const inGuest = await bootMachine(buildMachines(context), request, prover)
-  const proof = await proveMachine(inGuest, prover, request)
+  const proof = await proveMachine(inGuest, prover, request, builderId)
   const isolator = await openIsolator(context)
   if (isolator !== null) await proveIsolation(context, isolator, script => askProver(inGuest, name, script))
   await deleteMachine(context, prover)

@@ -94,9 +94,13 @@ const makeBuilder = async (build: Build, disk: { path: string; bytes: number }):
   await runTart(context, [command, ...options, '--disk', disk.path], { doing })
 }
 
-/** A clone of the image must boot, take its own name and key, and work. Returns its packages, too. */
-const prove = async (build: Build): Promise<Pick<BaseManifest, 'contents' | 'proven' | 'unproven'>> => {
-  const { context, request, builder, prover } = build
+/** A clone of the image must boot, take its own name and key, and work. Returns its packages, too. `builderId`: null for one that was built elsewhere. */
+const prove = async (
+  build: Build,
+  builderId: string | null,
+): Promise<Pick<BaseManifest, 'contents' | 'proven' | 'unproven'>> => {
+  const { context, builder, prover } = build
+  const request = { ...build.request, guest: build.request.proofGuest }
   const { name, setup, guest, onPhase } = request
   onPhase('prove')
   const image = machineName(context, builder)
@@ -107,7 +111,7 @@ const prove = async (build: Build): Promise<Pick<BaseManifest, 'contents' | 'pro
   }
   await createMachine(context, null, { vm: image }, options, () => {})
   const inGuest = await bootMachine(buildMachines(context), request, prover)
-  const proof = await proveMachine(inGuest, prover, request)
+  const proof = await proveMachine(inGuest, prover, request, builderId)
   return { contents: await listContents(inGuest, name), ...proof }
 }
 
@@ -148,9 +152,9 @@ export const buildBase = async (context: Context, request: BuildBase): Promise<B
     const inGuest = await bootMachine(buildMachines(context), request, builder)
     await setUpGuest(inGuest, setup, { name, onPhase })
     onPhase('seal')
-    await sealGuest(inGuest, name)
+    const machineId = await sealGuest(inGuest, name)
     await stopMachine(context, builder)
-    return publish(build, source, await prove(build))
+    return publish(build, source, await prove(build, machineId))
   })
 }
 
@@ -160,5 +164,5 @@ export const takeBase = (context: Context, request: TakeBase): Promise<BaseManif
     const { name, reference, onPhase } = request
     onPhase('pull')
     await cloneVm(context, reference, machineName(context, build.builder), `taking ${name} from ${reference}`)
-    return publish(build, `oci:${reference}`, await prove(build))
+    return publish(build, `oci:${reference}`, await prove(build, null))
   })

@@ -46,10 +46,15 @@ export const buildBaseImage = async (
   await removeDeadMachines(context)
   const machines = openTemporaryMachines(context, provider, { purpose: 'base', kind: 'build-base', by })
   const newMachine = () => machines.newMachine('base')
-  const guest = await guestForBuild(run, home, `build-${randomBytes(4).toString('hex')}`, signal)
+  const openGuest = () => guestForBuild(run, home, `build-${randomBytes(4).toString('hex')}`, signal)
+  const guest = await openGuest()
+  const proofGuest = await openGuest().catch(error => {
+    guest.forget()
+    throw error
+  })
   let isBuilt = false
   try {
-    const manifest = await build.make({ ...request, newMachine, guest: guest.access })
+    const manifest = await build.make({ ...request, newMachine, guest: guest.access, proofGuest: proofGuest.access })
     isBuilt = true
     await machines.end('done')
     return manifest
@@ -60,5 +65,6 @@ export const buildBaseImage = async (
   } finally {
     build.end(isBuilt)
     guest.forget()
+    proofGuest.forget()
   }
 }

@@ -1,6 +1,6 @@
 /** What a build makes of what its machines print. */
 import { expect, test } from 'vitest'
-import { listContents, proveGuest, proveMachine, readProof, setUpGuest } from '../../base-image/stages.ts'
+import { listContents, proveGuest, proveMachine, readProof, sealGuest, setUpGuest } from '../../base-image/stages.ts'
 import { isFailure } from '../../src/errors.ts'
 
 const guest =
@@ -69,12 +69,42 @@ test('a piece that does not work fails the build', async () => {
   expect(failure).toMatchObject({ message: 'proving node: redis: no answer\nredis-cli: refused' })
 })
 
-test('the machine that proves an image must have taken its own name', async () => {
-  const build = { name: 'node', setup: { profile: 'minimal', extra: [] }, onPhase: () => {} } as const
-  const prove = (...answer: Parameters<typeof guest>) => proveMachine(guest(...answer), 'as-base-0000000b', build)
-  await expect(prove('0123\nas-base-0000000a\n')).rejects.toThrow(
-    'proving node: the machine answered "0123\nas-base-0000000a\n"',
+const [BUILDER_ID, PROVER_ID] = ['a'.repeat(32), 'b'.repeat(32)]
+
+test('the machine-id of the machine that becomes an image is known when it is sealed', async () => {
+  expect(await sealGuest(guest(`machine-id ${BUILDER_ID}\nsealed\n`), 'node')).toBe(BUILDER_ID)
+  await expect(sealGuest(guest('machine-id \nsealed\n'), 'node')).rejects.toThrow('has no machine-id')
+})
+
+const identity = (more: Record<string, string> = {}): string =>
+  Object.entries({
+    'machine-id': PROVER_ID,
+    hostname: 'as-base-0000000b',
+    'host-keys': '1',
+    'login-keys': '1',
+    ...more,
+  })
+    .map(line => `${line.join(' ')}\n`)
+    .join('')
+const proveWith = (...answer: Parameters<typeof guest>) =>
+  proveMachine(
+    guest(...answer),
+    'as-base-0000000b',
+    { name: 'node', setup: { profile: 'minimal', extra: [] }, onPhase: () => {} },
+    BUILDER_ID,
   )
-  await expect(prove('', 1, 'cat: /etc/machine-id: No such file')).rejects.toThrow('No such file')
-  expect(await prove('0123\nas-base-0000000b\nproven ssh logged in\n')).toMatchObject({ proven: [{ piece: 'ssh' }] })
+
+test.for([
+  ['another name', { hostname: 'as-base-0000000a' }, 'the machine answered "machine-id bbb'],
+  ['the machine-id of the image', { 'machine-id': BUILDER_ID }, 'the machine-id of the machine that became the image'],
+  ['no machine-id', { 'machine-id': 'uninitialized' }, 'has no machine-id'],
+  ['a host key of the image', { 'host-keys': '2' }, 'has 2 host keys'],
+  ['a login key of the image', { 'login-keys': '2' }, 'lets 2 keys log in'],
+] as const)('a machine that proves an image and has %s fails the build', ([, more, reason]) =>
+  expect(proveWith(identity(more))).rejects.toThrow(reason),
+)
+
+test('one that is only itself proves it', async () => {
+  await expect(proveWith('', 1, 'sh: hostname: not found')).rejects.toThrow('not found')
+  expect(await proveWith(`${identity()}proven ssh logged in\n`)).toMatchObject({ proven: [{ piece: 'ssh' }] })
 })

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -71,6 +71,25 @@ test('its machine is journalled and locked while the build runs, and gone afterw
   expect(await build()).toEqual(manifest)
   expect(it.context.registry.machines()).toEqual([])
   expect(it.machines()).toEqual([])
+})
+
+test('the machine that proves the image has a host key of its own, and neither key stays', async () => {
+  const run = it.context.run
+  let count = 0
+  it.context.run = async (program, argv, options) => {
+    const ran = await run(program, argv, options)
+    if (program === 'ssh-keygen') writeFileSync(`${argv.at(-1)}.pub`, `ssh-ed25519 AAAA${++count} agent-swarm\n`)
+    return ran
+  }
+  const keys: string[] = []
+  const provider = await it.provider()
+  const buildBase: Provider['buildBase'] = async request => {
+    keys.push(request.guest.hostKey.publicKey, request.proofGuest.hostKey.publicKey)
+    return manifest
+  }
+  await buildBaseImage(it.context, { ...provider, buildBase }, request)
+  expect(new Set(keys).size).toBe(2)
+  expect(readdirSync(join(it.home, 'ssh')).filter(name => name.startsWith('build-'))).toEqual([])
 })
 
 test('a failed build leaves no machine', async () => {

@@ -29,6 +29,12 @@ const open = () => {
       onPhase: () => {},
       signal: new AbortController().signal,
       guest: { publicKey: 'ssh-ed25519 A', hostKey: { privateKey: 'P', publicKey: 'ssh-ed25519 B' }, run, ...access },
+      proofGuest: {
+        publicKey: 'ssh-ed25519 A',
+        hostKey: { privateKey: 'Q', publicKey: 'ssh-ed25519 C' },
+        run,
+        ...access,
+      },
       ...more,
     })
   return { ...unit, source, build, run }
@@ -131,7 +137,7 @@ test('a delete deregisters the image before its snapshot, and can be done once',
 test.for([
   ['the set-up fails', 'swarm_steps=here'],
   ['the proof fails', 'set -- verify'],
-  ['the machine of the image has another name', 'machine-id && hostname'],
+  ['the machine of the image has another name', 'login-keys'],
 ] as const)('%s: no image, no snapshot and no machine is left', async ([, word]) => {
   const unit = open()
   const run: GuestAccess['run'] = async (ssh, script, options) =>

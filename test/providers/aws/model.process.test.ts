@@ -1,6 +1,7 @@
 /** Inputs that no promise sends: the real `aws` program compares them with AWS's own model, and asks nobody. */
 import { spawnSync } from 'node:child_process'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import type { GuestAccess } from '../../../providers/provider.ts'
 import { awsOptions, BASE, openUnit } from '../../support/ec2/bench.ts'
 import { guestOn } from '../../support/ec2/guest.ts'
 import { noAws } from '../../support/ec2/program.ts'
@@ -17,6 +18,14 @@ const inputs = async (): Promise<Map<string, object>> => {
   onTestFinished(ec2.close)
   const guest = guestOn(ec2)
   let made = 0
+  const access: GuestAccess = {
+    ...{ publicKey: 'ssh-ed25519 A', hostKey: { privateKey: 'P', publicKey: 'ssh-ed25519 B' } },
+    run: async ({ host }, script) => {
+      const instance = [...ec2.state.instances.values()].find(({ publicIp }) => publicIp === host)
+      const vmId = instance?.tags.find(({ Key }) => Key === 'agent-swarm:vm')?.Value ?? ''
+      return guest(vmId, script === 'true' ? 'true' : 'sudo -n sh -s', script)
+    },
+  }
   await provider.buildBase?.({
     ...{ name: 'other', setup: { profile: 'minimal', extra: [] }, onPhase: () => {} },
     from: { kind: 'reference', reference: ec2.publishImage() },
@@ -25,14 +34,8 @@ const inputs = async (): Promise<Map<string, object>> => {
       return `as-base-${String(made).padStart(8, '0')}`
     },
     signal: new AbortController().signal,
-    guest: {
-      ...{ publicKey: 'ssh-ed25519 A', hostKey: { privateKey: 'P', publicKey: 'ssh-ed25519 B' } },
-      run: async ({ host }, script) => {
-        const instance = [...ec2.state.instances.values()].find(({ publicIp }) => publicIp === host)
-        const vmId = instance?.tags.find(({ Key }) => Key === 'agent-swarm:vm')?.Value ?? ''
-        return guest(vmId, script === 'true' ? 'true' : 'sudo -n sh -s', script)
-      },
-    },
+    guest: access,
+    proofGuest: access,
   })
   await provider.deleteBaseImage?.('other')
   await provider.isolated?.()

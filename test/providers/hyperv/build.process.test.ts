@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { inspect } from '../../../providers/hyperv/qemu-img.ts'
 import { readVhdx } from '../../../providers/hyperv/vhdx.ts'
-import type { BuildBase } from '../../../providers/provider.ts'
+import type { BuildBase, GuestAccess } from '../../../providers/provider.ts'
 import { openRun } from '../../../src/exec.ts'
 import { HOME_ID, openHypervIn } from '../../support/hyperv/bench.ts'
 import { type HypervStandIn, noPwsh, openHypervStandIn } from '../../support/hyperv/stand-in.ts'
@@ -37,6 +37,15 @@ describe.skipIf(missing !== null)(`base images on Hyper-V${missing === null ? ''
     let count = 0
     const ran: string[] = []
     const machines = () => standIn.state().vms.map(vm => vm.name)
+    const access = (machineId: string): GuestAccess => ({
+      publicKey: 'ssh-ed25519 AAAA test',
+      hostKey: { privateKey: 'private', publicKey: 'public' },
+      run: async (_, script) => {
+        ran.push(script.includes('hyperv-daemons') ? 'a script with hyperv-daemons' : 'a script')
+        const identity = `machine-id ${machineId}\nhostname ${machines().at(-1)}\nhost-keys 1\nlogin-keys 1\n`
+        return { stdout: script.includes('machine-id') ? identity : 'bash 5.2\n', stderr: '', exitCode: 0 }
+      },
+    })
     const request: BuildBase = {
       name,
       setup: { profile: 'minimal', extra: [] },
@@ -47,14 +56,8 @@ describe.skipIf(missing !== null)(`base images on Hyper-V${missing === null ? ''
       },
       onPhase: phase => ran.push(phase),
       signal: new AbortController().signal,
-      guest: {
-        publicKey: 'ssh-ed25519 AAAA test',
-        hostKey: { privateKey: 'private', publicKey: 'public' },
-        run: async (_, script) => {
-          ran.push(script.includes('hyperv-daemons') ? 'a script with hyperv-daemons' : 'a script')
-          return { stdout: `bash 5.2\n${machines().at(-1)}\n`, stderr: '', exitCode: 0 }
-        },
-      },
+      guest: access('a'.repeat(32)),
+      proofGuest: access('b'.repeat(32)),
     }
     const manifest = await openHypervIn(standIn, home).buildBase?.(request)
     return { manifest, ran }

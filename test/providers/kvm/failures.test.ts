@@ -340,13 +340,15 @@ test.for([
 const [BUILDER, PROVER] = ['as-base-0000000b', 'as-base-0000000c']
 const request = (): BuildBase => {
   const machines = [BUILDER, PROVER]
+  const access = { publicKey: '', hostKey: options.hostKey, run: async () => ({ stdout: '', stderr: '', exitCode: 0 }) }
   return {
     name: 'base',
     setup: { profile: 'minimal', extra: [] },
     from: { kind: 'file', open: async () => ({ path: '/x', source: 'x' }) },
     newMachine: () => machines.shift() ?? '',
     onPhase: () => {},
-    guest: { publicKey: '', hostKey: options.hostKey, run: async () => ({ stdout: '', stderr: '', exitCode: 0 }) },
+    guest: access,
+    proofGuest: access,
     signal: new AbortController().signal,
   }
 }

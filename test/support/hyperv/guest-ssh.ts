@@ -15,7 +15,9 @@ const vm = vms.find(each => each.notes.includes('"address":"' + host + '/'))
 const isRunning = vm !== undefined && (vm.state === 'Running' || (vm.next === 'Running' && Date.now() >= vm.at))
 if (!isRunning) { console.error('ssh: connect to host ' + host + ' port 22: Connection timed out'); process.exit(255) }
 const script = command.startsWith('sudo -n sh') ? readFileSync(0, 'utf8') : command
-if (/hostname/.test(script) && /machine-id/.test(script)) console.log('0123456789abcdef\\n' + vm.name)
+if (script.includes('echo sealed')) console.log('machine-id ' + 'a'.repeat(32))
+else if (script.includes('login-keys'))
+  console.log('machine-id ' + 'b'.repeat(32) + '\\nhostname ' + vm.name + '\\nhost-keys 1\\nlogin-keys 1')
 else if (command.startsWith('sudo -n sh')) console.log('end')
 else console.log('${guestHash()}')
 `

@@ -24,7 +24,9 @@ const answer = (script: string, hostname: string): string => {
   if (script.startsWith('set -- verify')) return 'proven ssh logged in\nunproven postgresql left out\n'
   if (script.includes('swarm_steps=here')) return 'step base\n'
   if (script.includes('dpkg-query')) return 'base-files 13.1\n'
-  if (script === 'cat /etc/machine-id && hostname') return `0123\n${hostname}\n`
+  if (script.includes('echo sealed')) return `machine-id ${'a'.repeat(32)}\nsealed\n`
+  if (script.includes('login-keys'))
+    return `machine-id ${'b'.repeat(32)}\nhostname ${hostname}\nhost-keys 1\nlogin-keys 1\n`
   if (script.startsWith('fresh=')) return `random reseeded\nclock ${(Date.now() / 1000).toFixed(3)}\n`
   // The end of a search for unsaved work that found none.
   return 'end\n'
