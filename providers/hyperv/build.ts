@@ -11,7 +11,7 @@ import { writeFileAtomic } from '../../src/files.ts'
 import type { BaseManifest, BuildBase, CreateOptions } from '../provider.ts'
 import { type Context, requireSpace, surveyHost } from './context.ts'
 import { filesOf, makeFolder, requireShortPath, rootOf } from './folders.ts'
-import { imageFiles, listImages, removeImage } from './images.ts'
+import { dependentsOf, imageFiles, listImages, removeImage, requireUnused } from './images.ts'
 import { defineNew, deleteMachine, sshInfo, startMachine, stopMachine } from './machines.ts'
 import { diskAnswer } from './parse.ts'
 import { convert, firstBytes, inspect } from './qemu-img.ts'
@@ -80,6 +80,7 @@ export const buildBase = async (context: Context, request: BuildBase): Promise<B
       'Name a VHDX file: --from FILE.vhdx (or a qcow2 or raw file, where qemu-img is on PATH).',
     )
   if (listImages(home).includes(name)) throw imageExists(name, 'Machines may depend on it, so it is never overwritten.')
+  requireUnused(home, name, `building ${name}`)
   return duringBuild(rootOf(home), name, folder => {
     mkdirSync(dirname(image), { recursive: true, mode: 0o700 })
     const [builder, prover] = [request.newMachine(), request.newMachine()]
@@ -115,7 +116,7 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
     return manifest
   } finally {
     for (const machine of [builder, prover]) await deleteMachine(context, machine)
-    if (isUnproven) await removeImage(home, name)
+    if (isUnproven && dependentsOf(home, name).length === 0) await removeImage(home, name)
   }
 }
 

@@ -80,6 +80,19 @@ export const describeImages = async ({ home }: Home): Promise<BaseImage[]> => {
   }))
 }
 
+export const dependentsOf = (home: string, name: string): string[] => dependents(home).get(name) ?? []
+
+/** Fails with `refused` while a machine depends on the image, or on what a killed build left of it. */
+export const requireUnused = (home: string, name: string, doing: string): void => {
+  const machines = dependentsOf(home, name)
+  if (machines.length > 0)
+    throw fail(
+      'refused',
+      `${doing}: ${machines.slice(0, 10).join(', ')} depend on it`,
+      'Delete these machines first: agent-swarm list',
+    )
+}
+
 /** Windows removes no read-only file. */
 export const removeImage = async (home: string, name: string): Promise<void> => {
   const { image, manifest } = imageFiles(home, name)
@@ -93,7 +106,6 @@ export const deleteImage = async ({ home }: Home, name: string): Promise<void> =
   const doing = `deleting the base image ${name}`
   failIfBuilding(rootOf(home), name, doing)
   if (!existsSync(image) && !existsSync(manifest)) throw fail('no-such-image', `${doing}: it does not exist`)
-  const machines = dependents(home).get(name) ?? []
-  if (machines.length > 0) throw fail('refused', `${doing}: ${machines.slice(0, 10).join(', ')} depend on it`)
+  requireUnused(home, name, doing)
   await removeImage(home, name)
 }

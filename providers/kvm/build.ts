@@ -18,6 +18,7 @@ import { requireSpace } from './disk-space.ts'
 import { findDomainType } from './domain-type.ts'
 import { explainQemuImg, NAME_A_CLOUD_IMAGE, USE_BIOS, whyNoUefi } from './explain.ts'
 import { ensurePool, freshMac, refreshPool, withFile } from './host.ts'
+import { dependentsOf, requireUnused } from './image-list.ts'
 import { COPY_DEADLINE_MS, deleteVolume, imageVolumes, listImages, publishVolume } from './images.ts'
 import { openIsolator } from './isolation.ts'
 import { createMachine, deleteMachine, stopMachine } from './machines.ts'
@@ -69,6 +70,7 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
     request.onPhase('image')
     const file = await downloadDisk(build)
     // An image without a manifest is what a killed build left.
+    await requireUnused(context, name, `building ${name}`)
     await deleteVolume(context, volumes.image)
     isUnproven = true
     await publishVolume(context, volumes.image, file)
@@ -90,7 +92,7 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
     return manifest
   } finally {
     for (const machine of [builder, prover]) await deleteMachine(context, machine)
-    if (isUnproven) {
+    if (isUnproven && (await dependentsOf(context, name)).length === 0) {
       await deleteVolume(context, volumes.manifest)
       await deleteVolume(context, volumes.image)
     }
@@ -113,6 +115,7 @@ const checkBuild = async (context: Context, { name, from }: BuildBase): Promise<
   const pool = await ensurePool(context)
   if ((await listImages(context)).includes(name))
     throw imageExists(name, 'Machines may depend on it, so it is never overwritten.')
+  await requireUnused(context, name, `building ${name}`)
   return { pool, versions: versions.all }
 }
 
@@ -223,7 +226,7 @@ const prove = async (
     ...{ vmId: prover, ...NEEDS[setup.profile].size, publicKey: guest.publicKey, hostKey: guest.hostKey },
     diskGiB: Math.ceil(bytes / 1024 ** 3) + PROOF_EXTRA_GIB,
   }
-  await createMachine(context, null, name, options, () => {})
+  await createMachine(context, null, name, options, () => {}, 'unproven')
   const inGuest = await bootMachine(buildMachines(context), request, prover)
   const proof = await proveMachine(inGuest, prover, request, builderId)
   const isolator = await openIsolator(context)

@@ -64,6 +64,23 @@ export const describeImages = async (context: Context): Promise<BaseImage[]> => 
   return images
 }
 
+/** The machines that depend on an image, as libvirt read them when it refreshed the pool last. */
+export const dependentsOf = async (context: Context, name: string): Promise<string[]> => {
+  const using = await dependents(context, await listVolumes(context))
+  return using.get(imageVolumes(name).image) ?? []
+}
+
+/** Fails with `refused` while a machine depends on the image, or on what a killed build left of it. */
+export const requireUnused = async (context: Context, name: string, doing: string): Promise<void> => {
+  const machines = await dependentsOf(context, name)
+  if (machines.length > 0)
+    throw fail(
+      'refused',
+      `${doing}: ${machines.slice(0, 10).join(', ')} depend on it`,
+      'Delete these machines first: agent-swarm list',
+    )
+}
+
 /** Deletes the manifest first: an image without one does not count. */
 export const deleteImage = async (context: Context, name: string): Promise<void> => {
   const { image, manifest } = imageVolumes(name)
@@ -75,7 +92,6 @@ export const deleteImage = async (context: Context, name: string): Promise<void>
   const volumes = await listVolumes(context)
   if (!volumes.includes(image) && !volumes.includes(manifest))
     throw fail('no-such-image', `${doing}: it does not exist`)
-  const machines = (await dependents(context, volumes)).get(image) ?? []
-  if (machines.length > 0) throw fail('refused', `${doing}: ${machines.slice(0, 10).join(', ')} depend on it`)
+  await requireUnused(context, name, doing)
   for (const volume of [manifest, image]) await deleteVolume(context, volume)
 }

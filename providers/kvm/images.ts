@@ -1,6 +1,6 @@
 /**
- * Base images in the pool: two volumes each, `<name>.qcow2` and `<name>.manifest.json`. The manifest is written last, so that
- * an unproven image does not count.
+ * Base images in the pool: two volumes each, `<name>.qcow2` and `<name>.manifest.json`. The manifest is written last, and no
+ * machine is made of an image without one, but the machine that proves it.
  */
 import { statSync } from 'node:fs'
 import { checkImageName } from '../../base-image/image.ts'

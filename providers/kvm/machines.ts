@@ -84,12 +84,17 @@ const RESUME_BYTES = 64 * 1024 ** 2
 
 // ── Create ──
 
+/**
+ * `image`: `unproven` is for the machine that proves it alone. A build deletes an image that does not prove itself, and would
+ * delete it under any other machine.
+ */
 export const createMachine = async (
   context: Context,
   ticket: Ticket | null,
   baseImage: string,
   options: CreateOptions,
   onPhase: (phase: string) => void,
+  image: 'proven' | 'unproven' = 'proven',
 ): Promise<VmInfo> => {
   const { vmId, cpus, memoryMiB, diskGiB, publicKey, hostKey } = options
   const { virsh, settings } = context
@@ -112,7 +117,7 @@ export const createMachine = async (
     const domainType = await findDomainType(context, versions.all)
     const isolator = await connect(context, answer)
     onPhase('disk')
-    await createDisk(context, vmId, baseImage, diskGiB, pool.folder)
+    await createDisk(context, vmId, { baseImage, image }, diskGiB, pool.folder)
     onPhase('seed')
     const mac = freshMac()
     const seed = seedImage({ hostname: vmId, network: { by: 'mac', mac }, publicKey, hostKey })
@@ -129,26 +134,29 @@ export const createMachine = async (
 const createDisk = async (
   context: Context,
   vmId: string,
-  baseImage: string,
+  of: { baseImage: string; image: 'proven' | 'unproven' },
   gibibytes: number,
   folder: string,
 ): Promise<void> => {
   const { virsh, settings } = context
-  const { image } = imageVolumes(baseImage)
+  const { baseImage } = of
+  const { image, manifest } = imageVolumes(baseImage)
+  const needed = of.image === 'proven' ? [image, manifest] : [image]
   const text = overlayXml(volumesOf(vmId).disk, gibibytes * 1024 ** 3, `${folder}/${image}`)
   const create = () =>
     withFile(context, text, file =>
       virsh.all([
-        ['vol-info', '--pool', settings.kvmPool, image, '--bytes'],
+        ...needed.map(volume => ['vol-info', '--pool', settings.kvmPool, volume, '--bytes']),
         ['vol-create', settings.kvmPool, file],
       ]),
     )
   const info = await create().catch(async error => {
     const volumes = await listVolumes(context)
-    // There is no such machine, so the volume is what an interrupted call left.
-    if (volumes.includes(volumesOf(vmId).disk)) await deleteMachine(context, vmId)
-    else if (!volumes.includes(image)) await requireImage(context, baseImage)
-    else throw error
+    const isLeft = volumes.includes(volumesOf(vmId).disk)
+    // There is no such machine, so the volume is what an interrupted call left, or what this one made of an image that is missing.
+    if (isLeft) await deleteMachine(context, vmId)
+    if (!needed.every(volume => volumes.includes(volume))) await requireImage(context, baseImage)
+    else if (!isLeft) throw error
     return create()
   })
   requireDisk(`creating ${vmId}`, baseImage, info, gibibytes)

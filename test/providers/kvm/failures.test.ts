@@ -361,6 +361,40 @@ test('a pool that cannot be read is not a pool without images: no build begins, 
   expect(calls.join()).not.toContain('vol-delete')
 })
 
+test('what a killed build left of an image stays while a machine depends on it', async () => {
+  const names = ['base.qcow2', `${VM}.qcow2`]
+  const left = { to: 'vol-list', stdout: names.map(name => ` ${name}   /pool/${name}`).join('\n') }
+  const disk = {
+    to: `vol-dumpxml --pool agent-swarm ${VM}.qcow2`,
+    stdout: `<volume type='file'>
+  <name>${VM}.qcow2</name>
+  <target><path>/pool/${VM}.qcow2</path></target>
+  <backingStore>
+    <path>/pool/base.qcow2</path>
+  </backingStore>
+</volume>`,
+  }
+  const { provider, calls } = kvm([version('9.0.0'), pool(9_000), left, disk])
+  expect(await failureOf(provider.buildBase?.(request()))).toMatchObject({
+    kind: 'refused',
+    message: `building base: ${VM} depend on it`,
+  })
+  expect(calls.join()).not.toContain('vol-delete')
+})
+
+test('no machine is made of an image that is not proven yet', async () => {
+  const volume = (name: string) => ` ${name}   /pool/${name}`
+  const unproven = [
+    { to: 'vol-list', stdout: volume('base.qcow2') },
+    { to: 'vol-info --pool agent-swarm base.qcow2', stdout: 'Capacity:       1024' },
+    { to: 'vol-info --pool agent-swarm base.manifest.json', stderr: "error: failed to get vol 'base.manifest.json'" },
+  ]
+  const answers = [ABSENT, version('9.0.0'), pool(9_000), ...unproven]
+  const { provider, calls } = kvm([...answers, { to: 'pool-info', stdout: 'State:  running' }])
+  expect(await failureOf(provider.createVm('A-1', 'base', options))).toMatchObject({ kind: 'no-such-image' })
+  expect(calls.join()).not.toMatch(/(?<!net-)define /)
+})
+
 const LEFT = 'as-image-0000000a'
 const writeNote = (pid: number) => {
   mkdirSync(join(home, 'kvm'), { recursive: true })
