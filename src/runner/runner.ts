@@ -155,7 +155,7 @@ export const startRunner = async (
   unwatch.push(watchRegistry(context.home, filler.nudge))
   const reconciler = openReconciler(linked, { log, onChange: onEnded, onLook })
   const sweeping = setInterval(() => {
-    void gateway.sweep()
+    gateway.sweep().catch(error => log.warn({ err: error }, 'sweeping the mirrors'))
     void purgeOld(context, ending.signal, log)
   }, SWEEP_MS).unref()
   // A second runner of one home is a mistake that hurts nothing.

@@ -256,7 +256,7 @@ export const openGitGateway = (options: GitGatewayOptions) => {
     /** Tickets were deleted, or may no longer have what they had. */
     forget: tokens.forget,
     /** Removes the mirrors that no machine uses, and what killed processes left. Call it now and then. */
-    sweep: (): Promise<void> => {
+    sweep: async (): Promise<void> => {
       const used = new Set(options.repositories().map(repo => repo.toLowerCase()))
       return mirrors.sweep(async repo => used.has(repo))
     },

@@ -45,6 +45,7 @@ export type HeldLink = Link & {
   nudge(): void
   /** Resolves when it is open; rejects when it is closed before. */
   up: Promise<void>
+  /** Never fails. */
   close(): Promise<void>
 }
 type Machine = { vmId: string; provider: string }
@@ -248,7 +249,11 @@ const openLink = async (
       await ended
       if (!isFirst) return
       state.closed()
-      opened.close()
+      try {
+        opened.close()
+      } catch (error) {
+        log.warn({ vmId, err: error }, 'what a link left could not be removed')
+      }
       release()
     },
   }

@@ -62,14 +62,11 @@ export const openLinks = (
   let woken = new AbortController()
   const close = (link: HeldLink): void => {
     held.delete(link.vmId)
-    const closed = link
-      .close()
-      .catch(error => log.warn({ vmId: link.vmId, err: error }, failureOf(error, 'closing a link').message))
-      .finally(() => {
-        closing.delete(link.vmId)
-        // The machine may be wanted again.
-        woken.abort()
-      })
+    const closed = link.close().finally(() => {
+      closing.delete(link.vmId)
+      // The machine may be wanted again.
+      woken.abort()
+    })
     closing.set(link.vmId, closed)
   }
   const look = async (): Promise<void> => {

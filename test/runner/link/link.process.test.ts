@@ -1,7 +1,7 @@
 /** The link over a real sshd on loopback, run as the user of the test. */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { openLog } from '../../../src/log.ts'
 import { type Gate, openGate } from '../../../src/runner/gate.ts'
@@ -169,6 +169,17 @@ describe.skipIf(noSshd !== null)('the link', () => {
     })
     expect([tries, link.connected(), await ask('git')]).toEqual([2, true, 'git DROP-1 /\n'])
     expect(lines.find(line => line.includes('the link to a machine is not open'))).toContain('"level":40')
+  })
+
+  test('a link whose files cannot be removed ends all the same, and another one can be held', async () => {
+    const link = await open()
+    const folder = dirname(upFile(it.home, vmId))
+    // Not a name of a file: removing it fails.
+    writeFileSync(join(folder, 'sockets'), 'a\0b')
+    await link.close()
+    rmSync(folder, { recursive: true })
+    expect(lines.join('')).toContain('what a link left could not be removed')
+    await open()
   })
 
   test('a link that waits at the gate can be closed', async () => {
