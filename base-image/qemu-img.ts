@@ -13,16 +13,17 @@ export const explainQemuImg = (nameADisk: string, freeSpace: string): Explain =>
 const info = v.object({
   format: v.string(),
   'virtual-size': v.number(),
-  'actual-size': v.optional(v.number(), 0),
   'backing-filename': v.optional(v.string()),
   'format-specific': v.optional(v.object({ data: v.optional(v.object({ 'data-file': v.optional(v.string()) })) })),
 })
 
-/** `bytes`: what a guest sees; `used`: what the file takes. */
-export type DiskInfo = { format: string; bytes: number; used: number }
+/** `bytes`: what a guest sees. */
+export type DiskInfo = { format: string; bytes: number }
 
 /** A file of another format, for example vmdk, may be a text that names any file of this host. */
 const FORMATS = ['qcow2', 'raw']
+/** No machine gets a larger disk (`diskGiB`), and none gets a smaller one than its image has. */
+const MOST_DISK_GIB = 16_384
 
 /** Fails with `usage` for a disk that depends on another file, which may be any of this host: what it holds would be in the image. */
 export const readDisk = async (
@@ -38,5 +39,27 @@ export const readDisk = async (
     throw fail('usage', `${path} is a disk of the format ${read.format}`, 'Name a qcow2 or raw file.')
   if (read['backing-filename'] !== undefined || read['format-specific']?.data?.['data-file'] !== undefined)
     throw fail('usage', `${path} depends on another image`, 'Flatten it first: qemu-img convert -O qcow2 FILE FLAT')
-  return { format: read.format, bytes: read['virtual-size'], used: read['actual-size'] }
+  const bytes = read['virtual-size']
+  if (bytes > MOST_DISK_GIB * 1024 ** 3)
+    throw fail(
+      'usage',
+      `${path} is a disk of ${Math.ceil(bytes / 1024 ** 3)} GiB, and machines have at most ${MOST_DISK_GIB} GiB`,
+      'Name a smaller disk.',
+    )
+  return { format: read.format, bytes }
+}
+
+const measured = v.object({ required: v.number() })
+
+/** Bytes that the disk takes once it is converted. A compressed file takes less itself. */
+export const measureDisk = async (
+  run: Run,
+  path: string,
+  format: string,
+  options: Parameters<Run>[2],
+): Promise<number> => {
+  // Other formats take about as much, and qemu-img measures no vhdx.
+  const argv = ['measure', '-f', format, '-O', 'qcow2', '--output=json', path]
+  const { stdout } = await run('qemu-img', argv, options)
+  return v.parse(v.pipe(v.string(), v.parseJson(), measured), stdout).required
 }

@@ -14,7 +14,7 @@ import { filesOf, makeFolder, requireShortPath, rootOf } from './folders.ts'
 import { dependentsOf, imageFiles, listImages, removeImage, requireUnused } from './images.ts'
 import { defineNew, deleteMachine, sshInfo, startMachine, stopMachine } from './machines.ts'
 import { diskAnswer } from './parse.ts'
-import { convert, firstBytes, inspect } from './qemu-img.ts'
+import { convert, firstBytes, inspect, measure } from './qemu-img.ts'
 import { hasEfiPartition, isVhdx, readVhdx } from './vhdx.ts'
 
 const GIB = 1024 ** 3
@@ -163,9 +163,9 @@ const prepareDisk = async (build: Build): Promise<{ source: string; diskGiB: num
 const convertDisk = async ({ context, request, folder }: Build, path: string, disk: string): Promise<void> => {
   const { run } = context
   const { name, signal, setup } = request
-  const { format, used } = await inspect(run, path)
+  const { format } = await inspect(run, path)
   requireEfi(name, path, await firstBytes(run, path, format, folder))
-  requireSpace(context, `building ${name}`, used + NEEDS[setup.profile].bytes)
+  requireSpace(context, `building ${name}`, (await measure(run, path, format)) + NEEDS[setup.profile].bytes)
   await convert(run, path, format, disk, signal)
 }
 

@@ -1,7 +1,7 @@
 /** qemu-img, which is not part of Windows: makes a VHDX of another disk. */
 import { closeSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
-import { type DiskInfo, explainQemuImg, readDisk } from '../../base-image/qemu-img.ts'
+import { type DiskInfo, explainQemuImg, measureDisk, readDisk } from '../../base-image/qemu-img.ts'
 import { allow, fail } from '../../src/errors.ts'
 import type { Run } from '../../src/exec.ts'
 import { FREE_DISK_SPACE } from './explain.ts'
@@ -26,6 +26,9 @@ export const inspect = (run: Run, path: string): Promise<DiskInfo> =>
       'Name a VHDX file, or install QEMU for Windows and put its folder on PATH.',
     )
   })
+
+export const measure = (run: Run, path: string, format: string): Promise<number> =>
+  measureDisk(run, path, format, { explain, doing: `measuring ${path}` })
 
 /** The first 64 KiB that a guest sees. `folder`: for a file that is made on the way. */
 export const firstBytes = async (run: Run, path: string, format: string, folder: string): Promise<Buffer> => {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { bootMachine } from '../../base-image/build-machine.ts'
 import { duringBuild } from '../../base-image/build-note.ts'
 import { imageExists, sha256Of } from '../../base-image/image.ts'
-import { type DiskInfo, readDisk } from '../../base-image/qemu-img.ts'
+import { type DiskInfo, measureDisk, readDisk } from '../../base-image/qemu-img.ts'
 import { seedImage } from '../../base-image/seed.ts'
 import { askProver, prepareGuest, proveMachine } from '../../base-image/stages.ts'
 import { fail } from '../../src/errors.ts'
@@ -149,17 +149,28 @@ const convert = (context: Context, format: string, from: string, to: string) =>
 const readMade = ({ run }: Context, disk: string): Promise<DiskInfo> =>
   readDisk(run, disk, { explain: explainQemuImg }, 'qcow2')
 
+/** Null: it is on another host, or in a folder that this user does not see. */
+const deviceOf = (path: string): number | null => {
+  try {
+    return statSync(path).dev
+  } catch {
+    return null
+  }
+}
+
 /** Returns the disk's format, which the conversion must name: qemu-img does not trust a raw disk that a guest could have written. */
 const checkDisk = async ({ context, request, pool, folder }: Build, input: string): Promise<string> => {
-  const { format, bytes, used } = await readDisk(context.run, input, { explain: explainQemuImg })
+  const { format, bytes } = await readDisk(context.run, input, { explain: explainQemuImg })
   if (bytes < SMALLEST_DISK_BYTES)
     throw fail(
       'usage',
       `${input} is too small to be a disk that a system boots from: it holds ${bytes} bytes`,
       NAME_A_CLOUD_IMAGE,
     )
-  // The machine's copy and the image exist at the same time.
-  const needed = 2 * (used + NEEDS[request.setup.profile].bytes)
+  const required = await measureDisk(context.run, input, format, { explain: explainQemuImg })
+  // The folder has the image twice while it is made smaller, and then once, beside the pool's and the disk of the proof.
+  const copies = deviceOf(folder) === deviceOf(pool.folder) ? 3 : 2
+  const needed = copies * (required + NEEDS[request.setup.profile].bytes)
   const { bavail, bsize } = statfsSync(folder)
   requireSpace(`building ${request.name}`, needed, { folder: context.home, available: bavail * bsize })
   requireSpace(`building ${request.name}`, needed, pool)
@@ -208,6 +219,7 @@ const downloadDisk = async ({ context, folder, builder }: Build): Promise<string
   })
   await deleteMachine(context, builder)
   await convert(context, 'qcow2', downloaded, compact)
+  rmSync(downloaded)
   return compact
 }
 

@@ -382,6 +382,19 @@ test('what a killed build left of an image stays while a machine depends on it',
   expect(calls.join()).not.toContain('vol-delete')
 })
 
+test('room for a build is what the disk takes once it is unpacked', async () => {
+  const gib = 1024 ** 3
+  const answers = [
+    { to: 'qemu-img info', stdout: JSON.stringify({ format: 'qcow2', 'virtual-size': 8 * gib, 'actual-size': 1 }) },
+    { to: 'qemu-img measure', stdout: JSON.stringify({ required: gib / 2, 'fully-allocated': 8 * gib }) },
+  ]
+  const { provider } = kvm([ABSENT, version('9.0.0'), pool(1_500), ...answers])
+  expect(await failureOf(provider.buildBase?.(request()))).toMatchObject({
+    kind: 'disk-full',
+    message: 'building base: it needs about 2048 MiB, but /pool has 1500 MiB free (548 MiB missing)',
+  })
+})
+
 test('no machine is made of an image that is not proven yet', async () => {
   const volume = (name: string) => ` ${name}   /pool/${name}`
   const unproven = [
