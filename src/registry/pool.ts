@@ -20,6 +20,8 @@ export type MadeOf = MachineSize & {
   repository: string | null
   /** Of the repository's default branch. */
   commit: string | null
+  /** A hash of what the operator's `workspace` says of the repository; null: nothing. */
+  workspace: string | null
   /** Of the hypervisor's programs, which wrote its memory; null: the provider does not tell. */
   versions: string | null
 }

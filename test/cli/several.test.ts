@@ -155,6 +155,7 @@ test('a ready machine says what it is to who would delete it', async () => {
           ...{ image: 'agent-swarm-base', cpus: 1, memoryMiB: 1, diskGiB: 1 },
           repository: null,
           commit: null,
+          workspace: null,
           versions: null,
         },
       },

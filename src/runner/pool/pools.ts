@@ -1,5 +1,5 @@
 /** The pools of the settings: what their machines are made of now, and which of them are of use. */
-
+import { createHash } from 'node:crypto'
 import type { Provider, VmInfo } from '../../../providers/provider.ts'
 import { DAY_MS } from '../../clock.ts'
 import { poolName } from '../../domain.ts'
@@ -11,6 +11,7 @@ import { MAX_REPOSITORY_FILE, REPOSITORY_FILE, readProjectFile } from '../../sch
 import type { RunnerContext } from '../context.ts'
 import type { GitGateway } from '../git-gateway/gateway.ts'
 import { poolKey } from '../git-gateway/policy.ts'
+import { operatorWorkspace } from '../project/project.ts'
 
 /** A machine that was ready for longer is made anew: what it has was fetched a day ago. */
 const MOST_MS = DAY_MS
@@ -57,6 +58,11 @@ const sizeOf = ({ config }: RunnerContext, repo: string, asked: Partial<MachineS
   return size
 }
 
+const workspaceOf = (context: RunnerContext, repo: string): string | null => {
+  const workspace = operatorWorkspace({ context }, repo)
+  return workspace === undefined ? null : createHash('sha256').update(JSON.stringify(workspace)).digest('hex')
+}
+
 type Git = Pick<GitGateway, 'headOf' | 'readMirrored'>
 
 /** Asks the repository and the hypervisor. Throws why no machine of this pool can be made now. */
@@ -67,7 +73,7 @@ export const madeOfNow = async (context: RunnerContext, provider: Provider, pool
   if (repository === null) {
     const named = image ?? context.config.baseImage
     await requireImage(provider, named)
-    return { ...context.config.size, image: named, repository: null, commit: null, versions }
+    return { ...context.config.size, image: named, repository: null, commit: null, workspace: null, versions }
   }
   const repo = repository.toLowerCase()
   const asking = { ticket: poolKey(repo), repo }
@@ -77,7 +83,14 @@ export const madeOfNow = async (context: RunnerContext, provider: Provider, pool
   const file = await git.readMirrored({ ...asking, path: REPOSITORY_FILE, most: MAX_REPOSITORY_FILE })
   const { baseImage = context.config.baseImage, size = {} } = await readProjectFile(file ?? '')
   await requireImage(provider, baseImage)
-  return { ...sizeOf(context, repository, size), image: baseImage, repository: repo, commit, versions }
+  return {
+    ...sizeOf(context, repository, size),
+    image: baseImage,
+    repository: repo,
+    commit,
+    workspace: workspaceOf(context, repo),
+    versions,
+  }
 }
 
 export const isSame = (one: MadeOf, other: MadeOf): boolean =>
@@ -112,7 +125,7 @@ export const whyUseless = (machine: PoolMachine, { pool, madeOf, failed, vm, now
   if (vm === undefined) return 'it no longer exists'
   if (vm.ticket !== null) return `its mark names ${vm.ticket}`
   if (madeOf !== null && !isSame(machine.madeOf, madeOf))
-    return 'its image, size, commit or hypervisor is not that of now'
+    return 'its image, size, commit, workspace or hypervisor is not that of now'
   if (isDoubtful(machine, failed)) return 'creates could not take machines like it'
   if (isTooOld(machine, now)) return 'it is more than a day old'
   if (machine.state === 'ready' && !isHeld(machine, vm)) return `it is ${vm.paused ?? vm.status}`

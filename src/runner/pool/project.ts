@@ -24,7 +24,7 @@ const setUp = async (machine: Preparing, repo: string, plan: Plan): Promise<void
   const { context, caller } = machine
   const { signal } = caller
   const onLost = async () => {}
-  await installSteps(machine, plan, signal)
+  await installSteps(machine, plan, signal, { again: false })
   if (plan.setup !== null) {
     caller.onPhase('setup')
     const options = { signal, clock: context.clock, onLost }

@@ -22,7 +22,7 @@ import { type Found, LOOKED_AT, MAX_FILE, type Plan, planWorkspace } from './wor
 export type Preparing = Pick<Target, 'context' | 'provider' | 'caller'> & { row: Pick<Target['row'], 'vmId' | 'ssh'> }
 
 /** The operator's `workspace` of a repository, whose name has no case. */
-const operatorWorkspace = ({ context }: Preparing, repo: string) =>
+export const operatorWorkspace = ({ context }: Pick<Preparing, 'context'>, repo: string) =>
   Object.entries(context.config.workspace).find(([name]) => name.toLowerCase() === repo.toLowerCase())?.[1]
 
 /** Writes what is known now. */
@@ -84,7 +84,8 @@ type Told = { project: ProjectRow; notes: string[] }
 const setUp = async (target: Target, project: ProjectRow, plan: Plan): Promise<ProjectRow> => {
   const { caller, context } = target
   const { signal } = caller
-  await installSteps(target, plan, signal)
+  // A machine that was kept ready was set up for another commit or another plan, perhaps.
+  await installSteps(target, plan, signal, { again: project.setup === null })
   let reached = project
   if (plan.setup !== null) {
     caller.onPhase('setup')

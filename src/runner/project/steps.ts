@@ -38,10 +38,22 @@ const exportLines = (env: Plan['env']): string =>
     .map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'\n`)
     .join('')
 
-export const installSteps = async (guest: Guest, plan: Plan, signal: AbortSignal): Promise<void> => {
+/** `again`: what has run here for another commit, or by another plan, counts as not begun. */
+export const installSteps = async (
+  guest: Guest,
+  plan: Plan,
+  signal: AbortSignal,
+  { again }: { again: boolean },
+): Promise<void> => {
   const { path, env, setup, start } = plan
   const variables = {
-    ...{ path, env: exportLines(env), setup: setup?.commands ?? '', start: start?.commands ?? '' },
+    ...{
+      again: again ? '1' : '',
+      path,
+      env: exportLines(env),
+      setup: setup?.commands ?? '',
+      start: start?.commands ?? '',
+    },
     ...{ minutes: String(SETUP_MINUTES), runner: readScript('step.sh'), shell: readScript('profile.sh') },
   }
   await askGuest(guest, 'install.sh', { variables }, { signal })

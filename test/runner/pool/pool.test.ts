@@ -381,6 +381,18 @@ describe('a pool of a repository', () => {
     expect(await listed(old?.vmId ?? '')).toBeUndefined()
   })
 
+  test('is made anew when the operator changes what makes its workspace', async () => {
+    await filler.fill()
+    const [old] = machines()
+    it.context.config = { ...it.context.config, workspace: { 'Acme/Shop': { setup: 'npm ci' } } }
+    await filler.fill()
+    expect(machines()).toMatchObject([
+      { state: 'ready', madeOf: { workspace: expect.stringMatching(/^[0-9a-f]{64}$/) } },
+    ])
+    expect(await listed(old?.vmId ?? '')).toBeUndefined()
+    expect(await filler.round()).toBe(false)
+  })
+
   test('keeps what is ready while nobody can be asked, and says so', async () => {
     await filler.fill()
     const [ready] = machines()

@@ -3,7 +3,10 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, w
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { fail } from '../../../src/errors.ts'
+import { targetOf } from '../../../src/runner/operation.ts'
+import { preparePooled } from '../../../src/runner/pool/project.ts'
 import type { ProjectAccess } from '../../../src/runner/project/access.ts'
+import { prepareProject } from '../../../src/runner/project/project.ts'
 import type { Action } from '../../../src/schema/action.ts'
 import type { Workspace } from '../../../src/schema/workspace.ts'
 import { actions, openTestContext, type TestContext } from '../../support/context.ts'
@@ -462,4 +465,48 @@ test('a restore of an earlier state is followed', async () => {
   await inside('cd shop && git switch -qc later')
   await it.do(actions.restore('DROP-1', 'before'))
   expect(project()?.branch).toBe('DROP-1-fix-the-login')
+})
+
+describe('a machine that was kept ready', () => {
+  /** Set up as one of a pool; then what the ticket finds there. */
+  const claimed = async (meanwhile: () => void) => {
+    await it.do(actions.create('DROP-1'))
+    const caller = { actionId: null, correlation: null, signal: new AbortController().signal, onPhase: () => {} }
+    const target = await targetOf({ context: it.context, caller, id: 1, by: { via: 'cli', who: 'ada' } }, 'DROP-1')
+    const path = await preparePooled(target, 'acme/shop', access)
+    meanwhile()
+    const told = await prepareProject(
+      { ...target, pooled: { path } },
+      { repo: 'acme/shop', branch: null, summary: 'x' },
+    )
+    expect(project()).toMatchObject({ setup: { state: 'done' }, problem: null })
+    return told.join('. ')
+  }
+  const setup = 'echo "$(cat a) $KIND" >>~/ran'
+  const start = 'echo "$(cat a)" >>~/started'
+  beforeEach(() => {
+    remote.push('main', { a: '1' })
+    operator({ setup, start, env: { KIND: 'small' } })
+  })
+
+  test('is not set up again for the commit and the plan that it was made for', async () => {
+    await claimed(() => {})
+    expect(fileIn(it, 'DROP-1', 'ran')).toBe('1 small\n')
+    expect(fileIn(it, 'DROP-1', 'started')).toBe('1\n')
+  })
+
+  test.for<[string, () => void, string, string]>([
+    ['the branch has another commit', () => remote.push('DROP-1-x', { a: '2' }), '1 small\n2 small\n', '1\n2\n'],
+    ['the default branch went on', () => remote.push('main', { a: '3' }), '1 small\n3 small\n', '1\n3\n'],
+    [
+      ...(['the operator changed the plan', () => operator({ setup, start, env: { KIND: 'large' } })] as const),
+      ...(['1 small\n1 large\n', '1\n1\n'] as const),
+    ],
+  ])('is set up and started again, once, when %s', async ([, meanwhile, ran, started]) => {
+    await claimed(meanwhile)
+    expect(fileIn(it, 'DROP-1', 'ran')).toBe(ran)
+    expect(fileIn(it, 'DROP-1', 'started')).toBe(started)
+    await it.do(createWith())
+    expect(fileIn(it, 'DROP-1', 'ran')).toBe(ran)
+  })
 })
