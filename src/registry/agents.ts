@@ -5,7 +5,7 @@ import type { AgentReport } from '../schema/environment.ts'
 import { type Database, type Row, readJson } from './database.ts'
 import { ITS_ATTEMPTS } from './environments.ts'
 
-/** What one ticket's agent may use: tokens and US dollars of all its runs (null: no bound), minutes of one run. */
+/** What agents may use: tokens and US dollars of all runs of the ticket, its attempts included (null: no bound), minutes of one run. */
 type AgentLimits = { minutes: number; tokens: number; usd: number | null; rounds: number }
 /** How a run shall end. It is written down before its unit is stopped. */
 export type AgentEnding = Pick<AgentReport, 'result' | 'reason'>

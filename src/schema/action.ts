@@ -105,8 +105,10 @@ export const MAX_MERGED_COMMITS = 1_000
 /** Commits of the ticket's merged pull requests. These and their ancestors are saved on GitHub, so they are not unsaved work. */
 const mergedCommits = v.optional(v.pipe(v.array(fullCommit), v.maxLength(MAX_MERGED_COMMITS)))
 
-/** The ticket's machine must be what this attempt was, before it was promoted. Otherwise the action is refused. */
-const promoted = v.optional(v.pipe(count, v.minValue(1), v.maxValue(MAX_ATTEMPTS)))
+const promoted = described(
+  v.optional(v.pipe(count, v.minValue(1), v.maxValue(MAX_ATTEMPTS))),
+  "Refused unless the ticket's machine is what this attempt was before it was promoted.",
+)
 
 const common = {
   /** The environment's key. */

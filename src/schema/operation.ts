@@ -96,6 +96,9 @@ export const poolStanding = v.object({
       since: described(time, 'Of the state.'),
     }),
   ),
-  problem: described(v.nullable(text), 'Why no more are made ready, at the last attempt.'),
+  problem: described(
+    v.nullable(text),
+    'Why no more are made ready, or why a create could not take one, at the last attempt.',
+  ),
 })
 export type PoolStanding = v.InferOutput<typeof poolStanding>

@@ -114,7 +114,7 @@ const limits = {
     closedObject({
       tokens: member(
         integer(1_000, 1_000_000_000),
-        'Tokens that it may use, in and out, those of a cache too.',
+        'Tokens that they may use, in and out, those of a cache too.',
         20_000_000,
       ),
       usd: member(
@@ -123,11 +123,11 @@ const limits = {
           v.minValue(0.01, 'must be at least 0.01'),
           v.maxValue(10_000, 'must be at most 10000'),
         ),
-        'What it may cost in US dollars, at list prices. For Claude alone.',
+        'What they may cost in US dollars, at list prices. For Claude alone.',
         5,
       ),
     }),
-    'What the agent of one ticket may use in all. Default: 20 million tokens, and 10 US dollars for Claude.',
+    'What the agents of one ticket may use together, in its machine and its attempts. Default: 20 million tokens, and 10 US dollars for Claude.',
     { tokens: 20_000_000 },
   ),
   rounds: member(
