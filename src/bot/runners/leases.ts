@@ -98,10 +98,9 @@ const whyImpossible = async (
 ): Promise<Failure | null> => {
   const { store } = context
   const { kind, ticket } = row.action
-  const overtaken = await whyOvertaken(context, row)
-  if (overtaken !== null) return overtaken
-  if (kind === 'fork') return whyBeyondLimit(context, row)
-  if (kind !== 'create' || (await presentEnvironment(store, ticket)) !== null) return null
+  if (kind === 'fork') return (await whyBeyondLimit(context, row)) ?? whyOvertaken(context, row)
+  // Without a machine, a stop or delete has nothing to do before the create.
+  if (kind !== 'create' || (await presentEnvironment(store, ticket)) !== null) return whyOvertaken(context, row)
   const pin = await store.queue.pinnedTo(ticket)
   return whyNobody(row, pin === null ? connected : connected.filter(({ id }) => id === pin))
 }

@@ -158,6 +158,22 @@ test.for([
   expect(await acquire()).toMatchObject({ id: 'b' })
 })
 
+test('a create without a machine goes on waiting for room, whatever was requested since', async () => {
+  const { store, enqueue, heartbeat, acquire, looks } = await openRunnerStage()
+  await heartbeat([])
+  await enqueue('a', actionOn('DROP-1', 'create'))
+  const lease = await acquire()
+  const needs = { cpus: 0, memoryMiB: 0, diskGiB: 999 }
+  const failure = { kind: 'capacity', message: 'no room', remedy: null, needs } as const
+  await store.queue.fail('a', lease?.token ?? '', { failure, retry: true, environment: null, messages: [] })
+  await enqueue('b', actionOn('DROP-1', 'stop'))
+  for (let n = 0; n < 8; n += 1) {
+    await heartbeat([])
+    await looks(5)
+  }
+  expect(await store.queue.get('a')).toMatchObject({ state: 'pending' })
+})
+
 test('a create of a ticket that has its machine is never rejected', async () => {
   const { store, enqueue, heartbeat, looks } = await openRunnerStage()
   await enqueue('a', actionOn('DROP-1', 'create'))
