@@ -86,11 +86,15 @@ beforeAll(async () => {
     const comments = await github.comments(number)
     return comments.some(({ body }) => body.includes('DROP-1 has a machine')) && jira.comments('DROP-2').length > 0
   })
-  await until('an empty outbox', async () => {
+  const EMPTY = [
+    'inbox_deliveries',
+    'queue_actions{state="pending"}',
+    'queue_actions{state="active"}',
+    'outbox_messages',
+  ]
+  await until('empty queues', async () => {
     metrics = await scrape()
-    return (
-      /agent_swarm_outbox_messages 0\n/.test(metrics) && /agent_swarm_queue_actions\{state="active"\} 0\n/.test(metrics)
-    )
+    return EMPTY.every(name => metrics.includes(`agent_swarm_${name} 0\n`))
   })
   for (let n = 0; n < 30; n += 1) {
     await github.deliverBroken(`evil"}${n}\\`, {})
