@@ -13,6 +13,7 @@ const reconcile = async () => about(JSON.parse(await succeed(swarm('reconcile', 
 
 let vmId: string
 beforeAll(async () => {
+  if (!isLong) return
   await ensureMachines(FIRST)
   vmId = (await listed(FIRST)).vmId
 })
@@ -36,7 +37,7 @@ test('doctor has no errors on this host, and leaves nothing of its test guest', 
   expect(await everything()).toEqual(before)
 })
 
-test('a machine that lost its power comes back', async () => {
+test.skipIf(!isLong)('a machine that lost its power comes back', async () => {
   await virsh('destroy', vmId)
   const findings = about(await plan())
   expect(findings).toMatchObject([{ ticket: FIRST, vmId, step: 'start it' }])
@@ -45,28 +46,31 @@ test('a machine that lost its power comes back', async () => {
   expect(about(await plan())).toEqual([])
 })
 
-test('a machine that a person paused stays paused', async () => {
+test.skipIf(!isLong)('a machine that a person paused stays paused', async () => {
   await virsh('suspend', vmId)
   expect(await reconcile()).toEqual([])
   expect(await virsh('domstate', vmId)).toBe('paused')
   await succeed(swarm('start', FIRST))
 })
 
-test('a registry without its row: the machine is adopted, and a create makes no second one', async () => {
-  const [before, { checkpoints }] = [await everything(), await listed(FIRST)]
-  const forget = () => {
-    const registry = openRegistry(join(home, 'registry.db'))
-    registry.remove(FIRST)
-    registry.close()
-  }
-  forget()
-  expect(await reconcile()).toMatchObject([{ ticket: FIRST, vmId }])
-  expect(await listed(FIRST)).toMatchObject({ vmId, status: 'running', checkpoints })
-  forget()
-  await succeed(swarm('create', FIRST))
-  expect(await everything()).toEqual(before)
-  expect(await inside(FIRST, 'echo same')).toBe('same')
-})
+test.skipIf(!isLong)(
+  'a registry without its row: the machine is adopted, and a create makes no second one',
+  async () => {
+    const [before, { checkpoints }] = [await everything(), await listed(FIRST)]
+    const forget = () => {
+      const registry = openRegistry(join(home, 'registry.db'))
+      registry.remove(FIRST)
+      registry.close()
+    }
+    forget()
+    expect(await reconcile()).toMatchObject([{ ticket: FIRST, vmId }])
+    expect(await listed(FIRST)).toMatchObject({ vmId, status: 'running', checkpoints })
+    forget()
+    await succeed(swarm('create', FIRST))
+    expect(await everything()).toEqual(before)
+    expect(await inside(FIRST, 'echo same')).toBe('same')
+  },
+)
 
 test.skipIf(!isLong)('a machine whose domain is undefined is lost, and made again from its disk', async () => {
   await inside(FIRST, 'echo work >work && sync')
@@ -82,7 +86,7 @@ test.skipIf(!isLong)('a machine whose domain is undefined is lost, and made agai
   expect(await inside(FIRST, 'cat work')).toBe('work')
 })
 
-test('a disk without a machine and a row: prune saves the work in it, and removes it', async () => {
+test.skipIf(!isLong)('a disk without a machine and a row: prune saves the work in it, and removes it', async () => {
   await inside(FIRST, 'git init -q left && echo of-a-day >left/work && sync')
   await virsh('destroy', vmId)
   await virsh('undefine', vmId, '--nvram', '--snapshots-metadata', '--managed-save')
