@@ -63,7 +63,7 @@ on_libvirt() {
 on_libvirt libvirt '' test/kvm/run.sh \
   test/kvm/agent.test.ts test/kvm/golden.test.ts test/kvm/crash.test.ts test/kvm/crash-forks.test.ts test/kvm/full-disk.test.ts \
   test/kvm/images.test.ts test/kvm/giveback.test.ts test/kvm/service.test.ts test/kvm/fork.test.ts test/kvm/live.test.ts \
-  test/kvm/pool.test.ts test/kvm/session.test.ts test/kvm/sleep.test.ts test/kvm/faults.test.ts test/kvm/reconcile.test.ts
+  test/kvm/pool.test.ts test/kvm/session.test.ts test/kvm/sleep.test.ts test/kvm/faults.test.ts test/kvm/reconcile.test.ts test/kvm/demo.test.ts
 # The next generation of libvirt and QEMU has in addition what every run has on this one.
 export AGENT_SWARM_TEST_DEBIAN13=${AGENT_SWARM_TEST_DEBIAN13:-$played/debian13}
 on_libvirt debian13 "$AGENT_SWARM_TEST_DEBIAN13" test/kvm/debian13.sh \

@@ -1,10 +1,13 @@
 import { resolve } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
+import { isLong } from '../support/samples.ts'
 import { ensureBase, program } from './cli.ts'
 
-beforeAll(ensureBase)
+beforeAll(async () => {
+  if (isLong) await ensureBase()
+})
 
-test('the whole story on real machines: Jira, pushes, comments and a merge', async () => {
+test.skipIf(!isLong)('the whole story on real machines: Jira, pushes, comments and a merge', async () => {
   const demo = resolve(import.meta.dirname, '../../demo/main.ts')
   const { stdout, stderr, code } = await program(process.execPath, [demo, '--provider', 'kvm', '--in-namespace'])
   expect(stderr).toBe('')
