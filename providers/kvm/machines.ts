@@ -153,7 +153,7 @@ const createDisk = async (
   const info = await create().catch(async error => {
     const volumes = await listVolumes(context)
     const isLeft = volumes.includes(volumesOf(vmId).disk)
-    // There is no such machine, so the volume is what an interrupted call left, or what this one made of an image that is missing.
+    // The machine does not exist: an interrupted call left the volume, or this call made it of an image that is missing.
     if (isLeft) await deleteMachine(context, vmId)
     if (!needed.every(volume => volumes.includes(volume))) await requireImage(context, baseImage)
     else if (!isLeft) throw error

@@ -123,7 +123,7 @@ const failed = (failure: Failure): Outcome => ({ result: 'failed', failure, envi
 type Performing = {
   /** Where it is not the person's own wish. */
   by?: Requester
-  /** Asked when it could begin: a failure, where it must not. */
+  /** Asked just before it begins. Returns a failure where it must not. */
   refuse?: () => Promise<Failure | null>
 }
 /** Runs the change under the ticket's lock, and shows its phases. */

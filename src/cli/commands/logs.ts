@@ -28,7 +28,7 @@ type Wanted = { ticket: Ticket; names: readonly LogName[]; use: AgentReport['use
 type Machine = Guest & { context: RunnerContext }
 type OpenMachine = () => Promise<Machine | null>
 
-/** The machine of the logs in it; started first when the person agrees. Null, and said: without it there is the agent's log. */
+/** The machine of the logs in it; started first when the person agrees. Null, after a note, when it does not run and the agent's log can be shown alone. */
 const machineOf = async (
   invocation: Invocation,
   context: RunnerContext,

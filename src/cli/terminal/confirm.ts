@@ -54,7 +54,11 @@ export const requireConsent = async (
   const wayOn = `To ${command} without being asked: --yes`
   // Somebody types, and would not see the question: `2>&1 | tee log`.
   if (flags.yes !== true && flags['dry-run'] !== true && terminal.stdin.isTTY === true && !canAsk(terminal))
-    throw fail('usage', `${command} asks first, and its question cannot be shown: standard error is no terminal`, wayOn)
+    throw fail(
+      'usage',
+      `${command} asks first, and nobody would see the question: standard error is not a terminal`,
+      wayOn,
+    )
   if (mayAsk(invocation) && !(await confirm(question, 'no', invocation)))
     throw fail('cancelled', 'nothing was deleted', wayOn)
 }

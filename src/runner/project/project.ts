@@ -136,7 +136,7 @@ const finishMove = async (target: Target, { repo, path }: ProjectRow, access: Pr
   await askGuest(target, 'move.sh', { variables: { path, from, url: originOf(access, repo) } }, target.caller)
 }
 
-/** Notes the new folder first: work in it is looked for from then on, and a create that dies meanwhile is gone on with. */
+/** Notes the new folder first: work in it is looked for from then on, and after a create that dies meanwhile the next one goes on. */
 const moveTo = async (target: Target, project: ProjectRow, path: string): Promise<ProjectRow> => {
   const moved = record(target, { ...project, path })
   await moveProject(target, project.path, path).catch(error => {

@@ -88,7 +88,7 @@ export const removal = (path: string): Step => ({
 })
 
 /**
- * Includes `file`, which lies in the folder of the configuration: at its top, or below the line that includes another file of ours,
+ * Includes `file`, which lies in the folder of the configuration: at its top, or below the line that includes our other file,
  * which ssh then reads first. `made`: what was not there before.
  */
 export const includeSteps = (

@@ -231,7 +231,7 @@ const takeAttempts = (sql: Sql, { ticket, runnerId }: Row, outcome: Outcome): vo
   const asked = listActions(sql, { ticket, state: 'pending' }).filter(
     ({ action }) =>
       (action.kind === 'stop' || action.kind === 'delete') &&
-      // What a promote of an attempt comes before is for that attempt alone.
+      // What is to follow the promote of an attempt is for that attempt alone.
       action.promoted === undefined &&
       action.by.cause !== undefined &&
       action.by.cause !== 'command',

@@ -25,7 +25,7 @@ const areGone = ({ machines, leases }: ReturnType<typeof guests>) => {
 test('a guest whose answers reach a closed port shows that the rules are gone', async () =>
   expect(await isUnfiltered(LOOPBACK, { gateway: LOOPBACK, ephemeral: EPHEMERAL })).toBe(true))
 
-test('a port that this host may not begin at is no sign of rules', async () => {
+test('a port that this host may not use says nothing about the rules', async () => {
   // Of the ports below this, there is one: root alone may take it, and here it is in use.
   const taken = createServer()
   await new Promise<void>(resolve => {

@@ -365,7 +365,7 @@ test('while the setup of an interrupted create is unfinished it waits, and says 
   const stage = await stageOf('echo hi')
   const { registry } = stage.context
   const project = registry.project('DROP-1')
-  if (project === null) throw new Error('there is no project')
+  if (project === null) throw new Error('the machine has no project')
   const startedAt = '2026-11-24T10:00:00.000Z'
   const setup = { state: 'running', source: 'config.yaml', exit: null, startedAt, seconds: null } as const
   registry.setProject('DROP-1', { ...project, setup, problem: 'To go on: agent-swarm create DROP-1' })

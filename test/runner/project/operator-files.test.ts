@@ -17,7 +17,7 @@ const LEFT_OUT = 'AGENT_SWARM_HOME/files/acme/shop holds more than 200 files, an
 test.for([
   [200, []],
   [201, [LEFT_OUT]],
-] as const)('of %i files 200 are taken, and what is left out is told', ([count, problems]) => {
+] as const)('of %i files, 200 are taken, and a problem says that others are left out', ([count, problems]) => {
   const found = operatorFiles(homeWith(count), 'acme/shop')
   expect([found.files.length, found.problems]).toEqual([200, problems])
 })
