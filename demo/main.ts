@@ -170,7 +170,7 @@ const startAll = async (): Promise<Scene> => {
   const url = await until(
     'the bot to listen',
     () => readFileSync(logFile, 'utf8').match(/The bot listens on (http:\S+?),/)?.[1],
-    { within: 15_000 },
+    PATIENCE,
   )
   await until('the bot to be healthy', async () => (await fetch(new URL('/healthz', url))).ok)
   github.sendTo(url)

@@ -3,8 +3,8 @@
  * is no SSH. Never detected automatically.
  *
  * One machine is `home/synthetic/<vmId>/`: `disk/` (its files) and `checkpoints/<name>/`. Its mark (marks.ts) says that it
- * exists, and holds its status. After a reboot of the host it is stopped. A change of many files is made beside them and renamed into place, so that kill -9 leaves the
- * old or the new state.
+ * exists, and holds its status. After a reboot of the host it is stopped, unless it was saved. A change of many files is made beside
+ * them and renamed into place, so that kill -9 leaves the old or the new state.
  */
 import { existsSync } from 'node:fs'
 import { access, constants, cp, mkdir, readdir, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises'
@@ -56,17 +56,24 @@ const requireRunning = async (context: Context, id: string): Promise<string> => 
 const setStatus = async (context: Context, id: string, status: Mark['status']): Promise<void> =>
   writeMark(context.marks, { ...(await requireMark(context, id)), status })
 
-/** As a hypervisor lists it: one that is suspended runs, and stands still. */
-const infoOf = ({ vmId, ticket, status }: Mark): VmInfo =>
-  status === 'suspended'
-    ? { vmId, ticket, ip: null, status: 'running', paused: 'suspended', pauseCause: 'asked' }
-    : { vmId, ticket, ip: null, status }
+/** As a hypervisor lists it: one that is suspended runs, and stands still; one that is saved is off. */
+const infoOf = ({ vmId, ticket, status }: Mark): VmInfo => {
+  const machine = { vmId, ticket, ip: null }
+  if (status === 'suspended') return { ...machine, status: 'running', paused: 'suspended', pauseCause: 'asked' }
+  return status === 'saved' ? { ...machine, status: 'stopped', saved: true } : { ...machine, status }
+}
+
+const isOff = ({ status }: Mark): boolean => status === 'stopped' || status === 'saved'
 
 const suspend = async (context: Context, id: string): Promise<void> => {
   await settle(context, id)
-  const { status } = await requireMark(context, id)
-  if (status === 'stopped') throw fail('not-running', `suspending ${id}: it is stopped`)
+  if (isOff(await requireMark(context, id))) throw fail('not-running', `suspending ${id}: it is stopped`)
   await setStatus(context, id, 'suspended')
+}
+
+const save = async (context: Context, id: string): Promise<void> => {
+  await settle(context, id)
+  if (!isOff(await requireMark(context, id))) await setStatus(context, id, 'saved')
 }
 
 const create = async (context: Context, vmId: string, ticket: string | null): Promise<VmInfo> => {
@@ -127,7 +134,7 @@ const makeCheckpoint = async (context: Context, id: string, name: string) => {
   const checkpoint: Checkpoint = { name, createdAt: new Date().toISOString(), order, status }
   await writeFile(join(unfinished, 'taken.json'), JSON.stringify(checkpoint), { mode: 0o600 })
   await rename(unfinished, folder)
-  return { sizeBytes: null }
+  return { sizeBytes: null, ...(status === 'running' ? { livePauseMs: 0 } : {}) }
 }
 
 const restore = async (context: Context, id: string, name: string, { cold = false }: RestoreOptions): Promise<void> => {
@@ -293,6 +300,7 @@ export const openSynthetic = (tools: Opened): Provider => {
       await setStatus(context, id, 'stopped')
     },
     suspend: id => suspend(context, id),
+    save: id => save(context, id),
     deleteVm: id => remove(context, id),
     hasLeftDisk: async id => existsSync(folderOf(context, id, 'disk')),
     listForeign: async () => listForeignMarks(context.marks),

@@ -1,6 +1,6 @@
 /**
- * The mark of a synthetic machine is the name of an empty file, `home/synthetic-state/<vmId>.<ticket>.<home>.<boot>.running`, `….<boot>.suspended`
- * or `….<home>.stopped`, with `-` for no ticket and `DROP-1_2` for an attempt: one rename changes it, and one look at the folder lists
+ * The mark of a synthetic machine is the name of an empty file, `home/synthetic-state/<vmId>.<ticket>.<home>.<boot>.running`, `….<boot>.suspended`,
+ * `….<home>.saved` or `….<home>.stopped`, with `-` for no ticket and `DROP-1_2` for an attempt: one rename changes it, and one look at the folder lists
  * a thousand. A machine runs, or is suspended, in the boot of the host that its mark names, and is stopped after it. Earlier versions
  * left the home and the boot out; a machine without a boot runs.
  */
@@ -12,8 +12,8 @@ import { fail } from '../../src/errors.ts'
 import type { ForeignMachine, Tools } from '../provider.ts'
 import { isSameBoot } from './boot.ts'
 
-/** `suspended`: it is in memory, and stands still. */
-export type Mark = { vmId: string; ticket: Ticket | null; status: 'running' | 'suspended' | 'stopped' }
+/** `suspended`: it is in memory, and stands still. `saved`: its memory is on the disk, and stays there after a reboot. */
+export type Mark = { vmId: string; ticket: Ticket | null; status: 'running' | 'suspended' | 'saved' | 'stopped' }
 /** `boot`: the one of now. */
 export type Marks = { folder: string; boot: string } & Pick<Tools<unknown>, 'homeId' | 'knows'>
 
@@ -24,7 +24,7 @@ type MarkFile = Mark & { file: string; home: string | null; state: string }
 const unanchored = ({ source }: RegExp) => source.slice(1, -1)
 /** One expression for the whole name: there may be a thousand. */
 const MARK = new RegExp(
-  `^(${unanchored(VM_ID)})\\.(?:-|(${unanchored(KEY_FILE_NAME)}))\\.(?:([0-9a-f]{16})\\.)?((?:([0-9a-f]{12})\\.)?(running|suspended|stopped))$`,
+  `^(${unanchored(VM_ID)})\\.(?:-|(${unanchored(KEY_FILE_NAME)}))\\.(?:([0-9a-f]{16})\\.)?((?:([0-9a-f]{12})\\.)?(running|suspended|saved|stopped))$`,
 )
 const parseFile = (file: string, { boot: now }: Marks): MarkFile | null => {
   const parts = MARK.exec(file)
@@ -34,7 +34,7 @@ const parseFile = (file: string, { boot: now }: Marks): MarkFile | null => {
   return {
     ...{ file, vmId, home, state },
     ticket: ticket === null ? null : keyOfFileName(ticket),
-    status: isOn ? status : 'stopped',
+    status: isOn || status === 'saved' ? status : 'stopped',
   }
 }
 const fileOf = ({ homeId }: Marks, { vmId, ticket }: Mark, state: string): string => {
@@ -99,7 +99,8 @@ export const readMark: (marks: Marks, vmId: string) => Promise<Mark | null> = re
 export const writeMark = async (marks: Marks, mark: Mark): Promise<void> => {
   const { folder, boot } = marks
   const from = (await readFile(marks, mark.vmId))?.file
-  const to = fileOf(marks, mark, mark.status === 'stopped' ? mark.status : `${boot}.${mark.status}`)
+  const isOn = mark.status === 'running' || mark.status === 'suspended'
+  const to = fileOf(marks, mark, isOn ? `${boot}.${mark.status}` : mark.status)
   if (from === to) return
   if (from !== undefined) return rename(join(folder, from), join(folder, to))
   await mkdir(folder, { recursive: true, mode: 0o700 })

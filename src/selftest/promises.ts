@@ -113,8 +113,9 @@ const checkpoints = async (bench: Bench): Promise<void> => {
   const { provider, first } = bench
   const { vmId, ticket } = first
   await bench.script(vmId, 'echo before > "$HOME/state"; sync')
-  const { sizeBytes } = await provider.checkpoint(vmId, 'one')
+  const { sizeBytes, livePauseMs } = await provider.checkpoint(vmId, 'one')
   if (sizeBytes !== null) expectMore('the size of a checkpoint', sizeBytes, 0)
+  if (livePauseMs !== undefined) expectMore('the milliseconds for which it stood still', livePauseMs, -1)
   await expectFailure('a second checkpoint of one name', () => provider.checkpoint(vmId, 'one'), 'already-exists')
   // The checkpoint has the machine without a ticket.
   await provider.assign?.(vmId, ticket)
@@ -182,6 +183,25 @@ const suspended = async (bench: Bench): Promise<void> => {
   await expectFailure('suspending a stopped machine', () => provider.suspend?.(vmId), 'not-running')
   await provider.startVm(vmId)
   await bench.ready(vmId)
+}
+
+const saved = async (bench: Bench): Promise<void> => {
+  const { provider, first } = bench
+  const { vmId } = first
+  // The boot of the guest is in its memory alone.
+  const bootId = () => bench.script(vmId, 'cat /proc/sys/kernel/random/boot_id')
+  const before = await bootId()
+  await provider.save?.(vmId)
+  await provider.save?.(vmId)
+  expectMembers('a saved machine', await bench.listed(first), { status: 'stopped', saved: true })
+  await provider.assign?.(vmId, 'SELFTEST-97')
+  await provider.startVm(vmId)
+  await provider.startVm(vmId)
+  const expected = { ticket: 'SELFTEST-97', status: 'running', saved: undefined } as const
+  if (provider.assign !== undefined) expectMembers('the machine that goes on', await bench.listed(first), expected)
+  await bench.ready(vmId)
+  expectEqual('the boot of a machine that goes on', await bootId(), before)
+  await provider.assign?.(vmId, first.ticket)
 }
 
 const usage = async ({ provider, options, first: { vmId } }: Bench): Promise<void> => {
@@ -274,6 +294,7 @@ export const promises: readonly ProviderPromise[] = [
     run: stopped,
   },
   { name: 'a suspended machine stands still, and goes on when it is started', needs: 'suspend', run: suspended },
+  { name: 'a machine whose memory is saved is off, and goes on when it is started', needs: 'save', run: saved },
   { name: 'the usage of machines', needs: 'usage', run: usage },
   { name: 'the capacity of their host', needs: 'capacity', run: capacity },
   { name: 'the console of a stopped machine can be read', needs: 'consoleTail', run: consoleOfStopped },

@@ -67,6 +67,26 @@ test('what ran is stopped after a reboot of the host, and starts again', async (
   rmSync(home, { recursive: true })
 })
 
+test('what is saved stays so after a reboot of the host; a suspended machine is off then', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'agent-swarm-synthetic-'))
+  const [saved, suspended] = ['as-a-1-00000001', 'as-b-2-00000002']
+  const before = openSyntheticIn(home, { boot: '00000000000a' })
+  for (const vmId of [saved, suspended]) {
+    await before.createVm('AB-1', 'none', syntheticOptions(vmId))
+    await before.startVm(vmId)
+  }
+  await before.save?.(saved)
+  await before.suspend?.(suspended)
+  const after = openSyntheticIn(home, { boot: '00000000000b' })
+  expect(await after.listVms()).toMatchObject([
+    { vmId: saved, status: 'stopped', saved: true },
+    { vmId: suspended, status: 'stopped' },
+  ])
+  await after.stopVm(saved)
+  expect((await after.listVms())[0]?.saved).toBeUndefined()
+  rmSync(home, { recursive: true })
+})
+
 test.for([
   ['the same', 'a', 'a', true],
   ['ids that are near are not the same', 'a', 'b', false],

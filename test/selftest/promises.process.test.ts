@@ -158,6 +158,7 @@ test.for<[string, (provider: Provider) => Partial<Provider>, string]>([
     'forks have the state',
   ],
   ['a stop that does nothing', () => ({ stopVm: async () => {} }), 'stopping keeps everything'],
+  ['a save that does nothing', () => ({ save: async () => {} }), 'a machine whose memory is saved is off'],
   ['usage of nothing', () => ({ usage: async () => new Map() }), 'the usage of machines'],
   [
     'more available than there is',

@@ -75,23 +75,6 @@ export const openTestFiller = (context: RunnerContext) => {
   }
 }
 
-/** The synthetic provider, with a memory that is saved. */
-export const withSave =
-  (saved: Set<string>) =>
-  (provider: Provider): Provider => ({
-    ...provider,
-    save: async id => {
-      await provider.stopVm(id)
-      saved.add(id)
-    },
-    startVm: async (id, options) => {
-      saved.delete(id)
-      await provider.startVm(id, options)
-    },
-    listVms: async () =>
-      (await provider.listVms()).map(vm => (saved.has(vm.vmId) ? { ...vm, saved: true as const } : vm)),
-  })
-
 /** The synthetic provider, whose machines are forked from a checkpoint, and run at once. */
 export const withForks =
   (forks: string[], home: string) =>

@@ -43,7 +43,9 @@ export const checkpoint: ActionRunner<'checkpoint'> = async (
     if (!isOurs || !(await syncCheckpoints(target)).includes(name)) throw error
   }
   if (why !== 'command') await deleteOldest(target, why, keep)
-  return pauseMs === undefined ? made : { summary: `${made.summary}; it stood still for ${pause(pauseMs)}`, pauseMs }
+  if (pauseMs === undefined) return made
+  // One that did not stand still has nothing to tell.
+  return { summary: pauseMs === 0 ? made.summary : `${made.summary}; it stood still for ${pause(pauseMs)}`, pauseMs }
 }
 
 const pause = (ms: number): string => (ms < 1_000 ? `${Math.ceil(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`)

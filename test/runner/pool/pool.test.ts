@@ -15,7 +15,7 @@ import { recoverAll } from '../../../src/runner/recovery.ts'
 import { roomNow } from '../../../src/runner/room.ts'
 import type { Action } from '../../../src/schema/action.ts'
 import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
-import { openTestFiller, poolOf, setPools, withForks, withSave } from '../../support/pools.ts'
+import { openTestFiller, poolOf, setPools, withForks } from '../../support/pools.ts'
 
 const T = 'DROP-1'
 const HOUR = 60 * 60_000
@@ -34,6 +34,8 @@ const machines = () => it.context.registry.poolMachines()
 const states = () => machines().map(({ state }) => state)
 const problem = (pool = 'agent-swarm-base') => it.context.registry.poolLook(pool)?.problem ?? null
 const listed = async (vmId: string) => (await (await it.provider()).listVms()).find(vm => vm.vmId === vmId)
+const savedMachines = async () =>
+  (await (await it.provider()).listVms()).filter(vm => vm.saved === true).map(({ vmId }) => vmId)
 const later = (milliseconds: number) => {
   const now = it.context.clock().getTime()
   it.context.clock = () => new Date(now + milliseconds)
@@ -62,17 +64,14 @@ describe('filling', () => {
   })
 
   test('saves them where the pool holds them on disk', async () => {
-    const saved = new Set<string>()
-    wrap(withSave(saved))
     setPools(it.context, poolOf({ hold: 'disk' }))
     await filler.fill()
-    expect([...saved]).toEqual(machines().map(({ vmId }) => vmId))
+    expect(await savedMachines()).toEqual(machines().map(({ vmId }) => vmId))
     expect(await it.do(actions.create(T))).toMatchObject({ result: 'done', environment: { status: 'running' } })
-    expect(saved.size).toBe(0)
+    expect(await savedMachines()).toEqual([])
   })
 
   test('one on disk needs its memory again: the plan of a create on a full host says so', async () => {
-    wrap(withSave(new Set()))
     setPools(it.context, poolOf({ hold: 'disk' }))
     await filler.fill()
     wrap(provider => ({
@@ -90,7 +89,7 @@ describe('filling', () => {
 
   test.for<[string, Partial<Provider>, 'memory' | 'disk', string]>([
     ['suspend', { suspend: undefined } as never, 'memory', 'synthetic cannot suspend a machine'],
-    ['save', {}, 'disk', "synthetic cannot save a machine's memory"],
+    ['save', { save: undefined } as never, 'disk', "synthetic cannot save a machine's memory"],
     ['assign', { assign: undefined } as never, 'memory', 'synthetic cannot give a machine its ticket later'],
     [
       'the image',
@@ -747,24 +746,23 @@ describe('stop --save', () => {
   const save = (ticket: string) => ({ ...actions.stop(ticket), save: true }) as Action
 
   test('keeps the memory; a start goes on with it, and it takes no memory of the host', async () => {
-    const saved = new Set<string>()
-    wrap(withSave(saved))
     await it.do(actions.create(T))
     expect(await it.do(save(T))).toMatchObject({
       result: 'done',
       summary: `The memory of ${T} is saved and the machine is off. It goes on where it is: agent-swarm start ${T}`,
       environment: { status: 'stopped', idle: { state: 'saved' } },
     })
-    expect([...saved]).toEqual([it.vmIdOf(T)])
+    expect(await savedMachines()).toEqual([it.vmIdOf(T)])
     expect(await it.do(save(T))).toMatchObject({ result: 'skipped' })
     await clean()
     expect(await it.do(actions.checkpoint(T, 'one'))).toMatchObject({ result: 'done' })
-    expect(saved.size).toBe(0)
+    expect(await savedMachines()).toEqual([])
     expect(await it.do(save(T))).toMatchObject({ result: 'done' })
     expect(await it.do(actions.start(T))).toMatchObject({ summary: expect.stringContaining('with its saved memory') })
   })
 
   test('is refused where the provider cannot, and the machine runs on', async () => {
+    wrap(({ save: _, ...provider }) => provider)
     await it.do(actions.create(T))
     expect(await it.do(save(T))).toMatchObject({
       result: 'failed',
