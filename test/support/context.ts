@@ -179,7 +179,7 @@ export const openTestContext = async ({ guest = 'in-process' }: { guest?: Guest 
       }
     },
     /** Runs a script in the ticket's machine, and returns its output. `deadline`: milliseconds. */
-    inside: async (ticket: string, script: string, deadline = 60_000): Promise<string | undefined> =>
+    inside: async (ticket: string, script: string, deadline = 600_000): Promise<string | undefined> =>
       (await (await provider()).runInGuest?.(vmIdOf(ticket), script, { deadline }))?.stdout,
     /** Files in the ticket's machine. */
     write: (ticket: string, name: string, text: string) => writeFileSync(disk(ticket, name), text),

@@ -132,7 +132,7 @@ ad'; echo no > x.log; g tag v1 HEAD~1`)
         '<<<<<<< HEAD',
       ],
       shallow: [
-        `g init -q o; for n in 1 2 3; do g -C o commit -q --allow-empty -m $n; done; g clone -q --depth 1 "file://$PWD/o" s; rm -rf o; cd s; echo x > f`,
+        `g init -q o; for n in 1 2 3; do g -C o commit -q --allow-empty -m $n; done; g clone -q --depth 1 "file://$PWD/o" s; rm -rf o; cd s; g remote set-url origin https://example.org/o; echo x > f`,
         '1 untracked file',
         'cat f; git log --format=%s',
         'x\n3',
