@@ -72,9 +72,10 @@ file_on_libvirt() {
         { [ ! -e "$root$image" ] || touch "$image.built"; }
     }
   ) 9>"$image.lock" || return
-  # A file that failed or was cut off leaves its libvirt for whoever looks why, and not for the next file.
+  # What a file that failed or was cut off left is not for the next one. The last of it stays for whoever looks why.
   if [ -e "$image.built" ] && [ ! -e "$root$state/whole" ]; then
-    rm -rf "$root$state"
+    rm -rf "$root$state-failed"
+    [ ! -e "$root$state" ] || mv "$root$state" "$root$state-failed"
     cp -a "$root$image" "$root$state" || return
   fi
   rm -f "$root$state/whole"

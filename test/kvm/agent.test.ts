@@ -223,7 +223,8 @@ describe.skipIf(!hasClaude)('Claude Code', () => {
       before = agent()?.run
       // Under software emulation, Claude Code needs more than one to begin.
       await narrow('agent: {minutes: 4}')
-      stage.model.replies.push({ runs: HANG })
+      // It ends a command after two, and asks again.
+      stage.model.replies.push(...Array<Reply>(100).fill({ runs: HANG }))
       await tell('Take your time.')
       copied = codex === null ? Promise.resolve() : copyProgram(codex.path, 'codex')
     })
@@ -257,6 +258,7 @@ describe.skipIf(!hasClaude)('Claude Code', () => {
 
     test('out of time: it is ended, and its end says so', async () => {
       expect(await ended(before)).toMatchObject({ result: 'out of time', reason: 'it worked for 4 minutes' })
+      stage.model.replies.length = 0
       await told('out of time')
       await copied
       await narrow('')
