@@ -110,6 +110,13 @@ const refusals: Readonly<Record<string, Row>> = Object.fromEntries(
       ],
       [/address-taken/, 'busy', null, 'another machine has the address'],
       [
+        /several-disks/,
+        'refused',
+        'A fork copies one disk. Remove the others from the machine in Hyper-V Manager, and make a new checkpoint.',
+        'it does not have exactly one disk',
+      ],
+      [/not-independent/, 'unknown', null, 'Hyper-V made a copy of its disk that depends on another disk'],
+      [
         /merging/,
         'busy',
         'Hyper-V merges the disks of its checkpoints. It is tried again by itself; by hand: agent-swarm delete <TICKET>',

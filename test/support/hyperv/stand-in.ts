@@ -90,6 +90,10 @@ export type StandInState = {
   silent: boolean
   /** A differencing disk is made with its parent's size alone. */
   parentSizes: boolean
+  /** An exported checkpoint has all disks of its chain, in place of a merged one. */
+  exportsChains: boolean
+  /** A disk that is converted depends on the one of which it was made. */
+  convertsToChains: boolean
   fullDisk: boolean
   /** Bytes of memory. */
   free: number
@@ -113,6 +117,8 @@ const INITIAL: StandInState = {
     unprivileged: false,
     silent: false,
     parentSizes: false,
+    exportsChains: false,
+    convertsToChains: false,
     fullDisk: false,
   },
   ...{ free: 16 * 1024 ** 3, slowness: 100, mergeMs: 400 },
