@@ -50,6 +50,8 @@ const rows: readonly Row[] = [
     'hypervisor-unreachable',
     'Start the service, as Administrator: Start-Service vmms',
   ],
+  // One page of Microsoft's says that what is exported must be off or saved, another one that it may run.
+  [/\.ExportVMSnapshot /, 'unknown', 'If the machine runs, stop it and fork it then: agent-swarm stop <TICKET>'],
 ]
 
 export const explain = (doing: string, { id, category, code, message }: ScriptError): FailureError => {

@@ -118,8 +118,8 @@ export const forkMachine = async (
   if (source === undefined) throw fail('no-such-vm', `${doing}: Hyper-V has no such machine`)
   await remove(context, begun(context, host, targets))
   const forking = { context, source: source.row, checkpoint, doing }
+  await requireRoom(forking, targets.length)
   try {
-    await requireRoom(forking, targets.length)
     await copyDisks(forking, [first, ...rest])
     for (const target of targets) await defineFork(forking, target)
   } catch (error) {

@@ -9,6 +9,8 @@ import { noPwsh, openHypervStandIn } from '../../support/hyperv/stand-in.ts'
 
 const PAGE = resolve(import.meta.dirname, '../../../docs/commands-hyperv.md')
 const VM = 'as-ab-1-0000000a'
+const { publicKey, hostKey } = hypervOptions(VM)
+const FORK = { vmId: 'as-ab-1-1-0000000b', ticket: 'AB-1~1', publicKey, hostKey }
 const HEAD = `<!-- Generated: AGENT_SWARM_TEST_RECORD=1 npx vitest run test/providers/hyperv/commands.process.test.ts -->
 # The commands of a machine's life on Hyper-V
 
@@ -48,6 +50,8 @@ describe.skipIf(noPwsh !== null)(`commands on Hyper-V${noPwsh === null ? '' : ` 
       await step('start', () => provider.startVm(VM))
       await step('address for SSH', () => provider.sshInfo(VM))
       await step('checkpoint', () => provider.checkpoint(VM, 'one'))
+      await step('fork (of a running machine)', () => provider.fork?.(VM, null, [FORK]) ?? Promise.resolve())
+      await provider.deleteVm(FORK.vmId)
       await step('restore', () => provider.restore(VM, 'one'))
       await step('save (an idle machine)', () => provider.save?.(VM) ?? Promise.resolve())
       await provider.startVm(VM)

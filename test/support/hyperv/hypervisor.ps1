@@ -326,6 +326,7 @@ $cmdlets = @{
       Copy-Disk $path $copy $parent
       $parent = $copy
     }
+    foreach ($path in $state.moreDisks) { Copy-Disk $path "$folder/Virtual Hard Disks/$([IO.Path]::GetFileName($path))" $null }
   }
   'Remove-VMSnapshot' = {
     $snapshot = Find-Snapshot $p

@@ -92,6 +92,8 @@ export type StandInState = {
   parentSizes: boolean
   /** An exported checkpoint has all disks of its chain, in place of a merged one. */
   exportsChains: boolean
+  /** Disks that somebody gave every machine besides its own. */
+  moreDisks: string[]
   /** A disk that is converted depends on the one of which it was made. */
   convertsToChains: boolean
   fullDisk: boolean
@@ -103,7 +105,7 @@ export type StandInState = {
 }
 
 const INITIAL: StandInState = {
-  ...{ vms: [], snapshots: [], vhds: {}, merges: [], nats: [], neighbours: [], faults: {}, pauses: {} },
+  ...{ vms: [], snapshots: [], vhds: {}, merges: [], nats: [], moreDisks: [], neighbours: [], faults: {}, pauses: {} },
   switches: [{ name: 'Default Switch', type: 'Internal' }],
   addresses: [
     { address: '127.0.0.1', bits: 8, interface: 'Loopback Pseudo-Interface 1' },
