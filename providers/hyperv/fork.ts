@@ -3,11 +3,11 @@
  * boot, from their seed.
  *
  * Hyper-V exports a checkpoint, and merges its differencing disks into a new one
- * (https://learn.microsoft.com/windows/win32/hyperv_v2/msvm-virtualsystemexportsettingdata, ExportOneSnapshot), also while the machine
- * runs (https://learn.microsoft.com/windows-server/virtualization/hyper-v/deploy/export-and-import-virtual-machines). The disk itself
- * is never copied: Convert-VHD takes none that is attached
- * (https://learn.microsoft.com/powershell/module/hyper-v/convert-vhd), and says nothing of one below it. Nobody uses what is exported,
- * so Convert-VHD copies that, and a fork depends on no disk whether it is merged or a chain.
+ * (https://learn.microsoft.com/windows/win32/hyperv_v2/msvm-virtualsystemexportsettingdata, ExportOneSnapshot); machines and their
+ * checkpoints are exported started or stopped
+ * (https://learn.microsoft.com/windows-server/virtualization/hyper-v/deploy/export-and-import-virtual-machines). Convert-VHD takes no
+ * disk that is attached (https://learn.microsoft.com/powershell/module/hyper-v/convert-vhd), and nobody says whether one below it is:
+ * it converts what was exported, which nobody uses. So a fork depends on no disk, whether an export is merged or a chain.
  */
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, statSync } from 'node:fs'
