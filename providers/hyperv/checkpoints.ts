@@ -58,8 +58,8 @@ const forget = async (context: Context, id: string, name: string): Promise<void>
 export const deleteCheckpoint = (context: Context, id: string, name: string): Promise<void> =>
   forget(context, id, checked(name))
 
-/** Of a fork of the present state. No command can name it, and it is not listed. */
-export const TEMPORARY = 'Fork'
+/** Of a fork of the present state. No command can name it, it is not listed, and no person calls one so. */
+export const TEMPORARY = 'agent-swarm fork'
 
 /** Also those that forks left which died. Does nothing when there is none. */
 export const deleteTemporary = (context: Context, id: string): Promise<void> => forget(context, id, TEMPORARY)

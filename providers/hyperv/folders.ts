@@ -98,7 +98,7 @@ export const isDisk = (path: string): boolean => /\.a?vhdx$/i.test(path)
 const ADDED = '\\Virtual Machines\\.VMRS'.length + 36
 const LONGEST_PATH = 259
 
-/** The same of an export: `<name>\\Virtual Hard Disks\\disk_<GUID>.avhdx`. */
+/** The same of an export: `<name>\Virtual Hard Disks\disk_<GUID>.avhdx`. */
 const ADDED_TO_EXPORT = '\\Virtual Hard Disks\\disk_.avhdx'.length + 36
 
 /** Parts of Hyper-V take no longer paths. */

@@ -50,14 +50,15 @@ const begun = ({ home }: Context, { machines }: Host, targets: readonly ForkTarg
   return targets.filter(({ vmId }) => names.has(vmId) || existsSync(folderOf(home, vmId)))
 }
 
-/** The export and each fork have the whole disk, and a checkpoint of a machine that runs has its memory, as its export does. */
+/** The export and each fork have the whole disk. The checkpoint of a machine that is not off has its memory, as its export does. */
 const requireRoom = async ({ context, source, checkpoint, doing }: Forking, count: number): Promise<void> => {
   const { home } = context
   const disks = (await filesIn(folderOf(home, source.name))).filter(({ path }) => isDisk(path))
   const image = readOwner(home, source.name)?.image ?? null
   const base = image === null ? null : statSync(imageFiles(home, image).image, { throwIfNoEntry: false })
   const whole = disks.reduce((sum, { bytes }) => sum + bytes, base?.size ?? 0)
-  const memory = checkpoint === null ? 2 * source.assigned : source.memory
+  const present = source.state === 'Off' ? 0 : 2 * source.memory
+  const memory = checkpoint === null ? present : source.memory
   requireSpace(context, doing, (count + 1) * whole + memory + FULL_BYTES)
 }
 

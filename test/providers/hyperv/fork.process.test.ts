@@ -121,7 +121,7 @@ describe.skipIf(noPwsh !== null)(`forks on Hyper-V${leftOut}`, { timeout }, () =
       change(home, { faults: { 'Remove-VMSnapshot': broken } })
       await fork(home, null, one)
       change(home, { faults: {} })
-      expect(names()).toEqual(['one', 'Fork'])
+      expect(names()).toEqual(['one', 'agent-swarm fork'])
       expect(await provider.listCheckpoints(VM)).toEqual(['one'])
       await next()
       expect(names()).toEqual(['one'])
