@@ -12,7 +12,7 @@ const DEADLINE_MS = 10 * 60_000
 /** Seconds that removing one waits for its merge, which goes on by itself. */
 const MERGE_PATIENCE_S = 60
 
-const checked = (name: string): string => {
+export const checked = (name: string): string => {
   if (parseCheckpointName(name) !== name) throw fail('usage', `"${name}" is not a checkpoint name`)
   return name
 }
@@ -49,8 +49,17 @@ export const listCheckpoints = async (context: Context, id: string): Promise<str
   ...new Set((await look(context, id)).checkpoints.filter(name => parseCheckpointName(name) === name)),
 ]
 
-export const deleteCheckpoint = async (context: Context, id: string, name: string): Promise<void> => {
-  const doing = `deleting the checkpoint ${checked(name)} of ${id}`
+const forget = async (context: Context, id: string, name: string): Promise<void> => {
+  const doing = `deleting the checkpoint ${name} of ${id}`
   const data = { ...aboutMachine(context, id), checkpoint: name, patience: MERGE_PATIENCE_S }
   await context.script('forget', data, doneAnswer, { doing, deadline: DEADLINE_MS })
 }
+
+export const deleteCheckpoint = (context: Context, id: string, name: string): Promise<void> =>
+  forget(context, id, checked(name))
+
+/** Of a fork of the present state. No command can name it, it is not listed, and no person calls one so. */
+export const TEMPORARY = 'agent-swarm fork'
+
+/** Also those that forks left which died. Does nothing when there is none. */
+export const deleteTemporary = (context: Context, id: string): Promise<void> => forget(context, id, TEMPORARY)

@@ -108,7 +108,7 @@ export const requireSpace = (context: Pick<Context, 'home'>, doing: string, byte
 }
 
 /** Less than this is a full disk: Hyper-V pauses machines before it is quite full. */
-const FULL_BYTES = 256 * 1024 ** 2
+export const FULL_BYTES = 256 * 1024 ** 2
 
 /** Fails with `disk-full` where the memory of a running machine, written to the disk, would fill it: every machine on it pauses then. */
 export const requireRoomForMemory = async (context: Context, id: string, doing: string): Promise<void> => {

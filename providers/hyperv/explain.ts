@@ -50,6 +50,8 @@ const rows: readonly Row[] = [
     'hypervisor-unreachable',
     'Start the service, as Administrator: Start-Service vmms',
   ],
+  // One page of Microsoft's says that what is exported must be off or saved, another one that it may run.
+  [/\.ExportVMSnapshot /, 'unknown', 'If the machine runs, stop it and fork it then: agent-swarm stop <TICKET>'],
 ]
 
 export const explain = (doing: string, { id, category, code, message }: ScriptError): FailureError => {
@@ -109,6 +111,13 @@ const refusals: Readonly<Record<string, Row>> = Object.fromEntries(
         'its disk is smaller than that of the base image',
       ],
       [/address-taken/, 'busy', null, 'another machine has the address'],
+      [
+        /several-disks/,
+        'refused',
+        'A fork copies one disk. Remove the others from the machine in Hyper-V Manager, and make a new checkpoint.',
+        'it does not have exactly one disk',
+      ],
+      [/not-independent/, 'unknown', null, 'Hyper-V made a copy of its disk that depends on another disk'],
       [
         /merging/,
         'busy',

@@ -16,6 +16,8 @@ export const filesOf = (home: string, vmId: string) => {
     disk: join(folder, 'disk.vhdx'),
     seed: join(folder, 'seed.iso'),
     owner: join(folder, 'machine.json'),
+    /** While the machine is forked. */
+    export: join(folder, 'export'),
   }
 }
 
@@ -57,14 +59,15 @@ export const makeFolder = (home: string, vmId: string, whose: Owner): void => {
   writeFileAtomic(file, JSON.stringify(whose))
 }
 
+/** Windows removes no file that a program has open, and security software has new files open for a moment. */
+export const REMOVAL = { recursive: true, force: true, maxRetries: 10, retryDelay: 200 }
+
 /** The owner goes last, so that a crash leaves one. */
 export const removeFolder = async (home: string, vmId: string): Promise<void> => {
   const { folder, owner: file } = filesOf(home, vmId)
   if (!existsSync(folder)) return
-  // Windows removes no file that a program has open, and security software has new files open for a moment.
-  const options = { recursive: true, force: true, maxRetries: 10, retryDelay: 200 }
-  for (const name of await readdir(folder)) if (join(folder, name) !== file) await rm(join(folder, name), options)
-  await rm(folder, options)
+  for (const name of await readdir(folder)) if (join(folder, name) !== file) await rm(join(folder, name), REMOVAL)
+  await rm(folder, REMOVAL)
 }
 
 export const listFolders = (home: string): string[] =>
@@ -95,9 +98,11 @@ export const isDisk = (path: string): boolean => /\.a?vhdx$/i.test(path)
 const ADDED = '\\Virtual Machines\\.VMRS'.length + 36
 const LONGEST_PATH = 259
 
+/** The same of an export: `<name>\Virtual Hard Disks\disk_<GUID>.avhdx`. */
+const ADDED_TO_EXPORT = '\\Virtual Hard Disks\\disk_.avhdx'.length + 36
+
 /** Parts of Hyper-V take no longer paths. */
-export const requireShortPath = (home: string, vmId: string): void => {
-  const length = folderOf(home, vmId).length + 1 + vmId.length + ADDED
+const requireLength = (vmId: string, length: number): void => {
   if (length > LONGEST_PATH)
     throw fail(
       'usage',
@@ -105,3 +110,9 @@ export const requireShortPath = (home: string, vmId: string): void => {
       'Use a shorter AGENT_SWARM_HOME: 65 characters are always short enough.',
     )
 }
+export const requireShortPath = (home: string, vmId: string): void =>
+  requireLength(vmId, folderOf(home, vmId).length + 1 + vmId.length + ADDED)
+
+/** `name`: of the machine or the checkpoint that is exported. */
+export const requireShortExport = (home: string, vmId: string, name: string): void =>
+  requireLength(vmId, filesOf(home, vmId).export.length + 1 + name.length + ADDED_TO_EXPORT)

@@ -1,8 +1,9 @@
 /** Hyper-V through its PowerShell module: a member of Hyper-V Administrators needs no Administrator but for the network, once. */
 import type { Provider, Tools } from '../provider.ts'
 import { buildBase } from './build.ts'
-import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } from './checkpoints.ts'
+import { deleteCheckpoint, deleteTemporary, listCheckpoints, makeCheckpoint, restoreCheckpoint } from './checkpoints.ts'
 import { type Context, openSurvey } from './context.ts'
+import { forkMachine } from './fork.ts'
 import { available, diagnose } from './host.ts'
 import { beginning, deleteImage, describeImages, listImages } from './images.ts'
 import { isolationReport } from './isolation.ts'
@@ -47,6 +48,10 @@ export const openHyperv = (tools: Tools<HypervSettings>): Provider => {
     restore: (id, name, options) => restoreCheckpoint(context, id, name, options),
     listCheckpoints: id => listCheckpoints(context, id),
     deleteCheckpoint: (id, name) => deleteCheckpoint(context, id, name),
+    fork: (id, checkpoint, targets) => forkMachine(context, id, checkpoint, targets),
+    settle: async id => {
+      if (id !== undefined) await deleteTemporary(context, id)
+    },
     isolated: () => isolationReport(context),
     diagnose: signal => diagnose(context, signal),
     hasLeftDisk: async id => hasLeftDisk(context, id),

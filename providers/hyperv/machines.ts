@@ -73,12 +73,17 @@ export const defineMachine = async (context: Context, machine: Definition): Prom
   return script('create', data, createAnswer, { doing, deadline: DEADLINE_MS }).catch(orDiskFull(context, doing))
 }
 
-type NewMachine = Pick<Definition, 'ticket' | 'image' | 'base'> & { options: CreateOptions; host: Host }
+/** `machineId`: for a disk that has the machine-id of another machine. */
+type NewMachine = Pick<Definition, 'ticket' | 'image' | 'base'> & {
+  options: CreateOptions
+  host: Host
+  machineId?: string
+}
 
 /** Makes a machine with an address of its own. Another process may take the address at the same moment. */
 export const defineNew = async (
   context: Context,
-  { ticket, image, base, options, host }: NewMachine,
+  { ticket, image, base, options, host, machineId }: NewMachine,
   onPhase: (phase: string) => void,
 ): Promise<void> => {
   const { vmId, publicKey, hostKey } = options
@@ -91,6 +96,7 @@ export const defineNew = async (
     const seed = seedImage({
       ...{ hostname: vmId, publicKey, hostKey },
       network: seedNetworkOf(context.settings, place),
+      ...(machineId !== undefined && { machineId }),
     })
     onPhase('define')
     try {
@@ -134,7 +140,11 @@ export const createMachine = async (
 }
 
 /** Undefined when there is no such machine. */
-const requireOurs = async (context: Context, vmId: string, machines: Machine[]): Promise<Machine | undefined> => {
+export const requireOurs = async (
+  context: Context,
+  vmId: string,
+  machines: Machine[],
+): Promise<Machine | undefined> => {
   const named = machines.filter(each => each.vmId === vmId)
   const ours = named.find(each => isOurs(context, each))
   // The script says why.

@@ -19,6 +19,7 @@ export const SCRIPTS = {
   checkpoint: ['common', 'steady'],
   restore: ['common', 'steady', 'rules', 'isolate'],
   forget: ['common', 'steady'],
+  fork: ['common', 'steady'],
   delete: ['common', 'steady'],
   disk: ['common'],
   parents: ['common'],

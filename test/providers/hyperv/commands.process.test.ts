@@ -9,11 +9,13 @@ import { noPwsh, openHypervStandIn } from '../../support/hyperv/stand-in.ts'
 
 const PAGE = resolve(import.meta.dirname, '../../../docs/commands-hyperv.md')
 const VM = 'as-ab-1-0000000a'
+const { publicKey, hostKey } = hypervOptions(VM)
+const FORK = { vmId: 'as-ab-1-1-0000000b', ticket: 'AB-1~1', publicKey, hostKey }
 const HEAD = `<!-- Generated: AGENT_SWARM_TEST_RECORD=1 npx vitest run test/providers/hyperv/commands.process.test.ts -->
 # The commands of a machine's life on Hyper-V
 
 What each step runs, as the tests recorded it with PowerShell 7 and stubs of Hyper-V's cmdlets: the cmdlets in their order, with their
-parameters. \`HOME\` is AGENT_SWARM_HOME. Waiting (\`Get-VM -Id\`) is left out. The rules of isolation stand as one line; [hyperv.md](hyperv.md#isolation) says which there are. Each process is
+parameters. \`HOME\` is AGENT_SWARM_HOME. Waiting (\`Get-VM -Id\`) is left out, and what is repeated stands once. The rules of isolation stand as one line; [hyperv.md](hyperv.md#isolation) says which there are. Each process is
 \`powershell.exe -NoLogo -NoProfile -NonInteractive -ExecutionPolicy Bypass -EncodedCommand SCRIPT\`; the scripts are in
 \`providers/hyperv/scripts/\`, and \`-v\` and transcripts say which one ran.
 `
@@ -32,15 +34,14 @@ describe.skipIf(noPwsh !== null)(`commands on Hyper-V${noPwsh === null ? '' : ` 
           line
             .trim()
             .replaceAll(home, 'HOME')
-            .replaceAll(/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/gi, 'GUID'),
+            .replaceAll(/(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/gi, 'GUID'),
         )
         .filter(line => !line.startsWith('Get-VM -Id'))
-        .map(line => line.replace(/^(Add-VMNetworkAdapterExtendedAcl) .*/, '$1 … (each rule)'))
-        .filter((line, n, all) => line !== all[n - 1])
+        .map(line => `${line.replace(/^(Add-VMNetworkAdapterExtendedAcl) .*/, '$1 … (each rule)')}\n`)
+        .join('')
+        .replaceAll(/((?:^.*\n){1,3}?)\1+/gm, '$1')
       const taken = standIn.processes() - processes
-      steps.push(
-        `## ${name}\n\n${taken === 1 ? 'One process' : `${taken} processes`}.\n\n\`\`\`\n${lines.join('\n')}\n\`\`\`\n`,
-      )
+      steps.push(`## ${name}\n\n${taken === 1 ? 'One process' : `${taken} processes`}.\n\n\`\`\`\n${lines}\`\`\`\n`)
       return taken
     }
     try {
@@ -48,6 +49,8 @@ describe.skipIf(noPwsh !== null)(`commands on Hyper-V${noPwsh === null ? '' : ` 
       await step('start', () => provider.startVm(VM))
       await step('address for SSH', () => provider.sshInfo(VM))
       await step('checkpoint', () => provider.checkpoint(VM, 'one'))
+      await step('fork (of a running machine)', () => provider.fork?.(VM, null, [FORK]) ?? Promise.resolve())
+      await provider.deleteVm(FORK.vmId)
       await step('restore', () => provider.restore(VM, 'one'))
       await step('save (an idle machine)', () => provider.save?.(VM) ?? Promise.resolve())
       await provider.startVm(VM)

@@ -93,6 +93,22 @@ describe.skipIf(noPwsh !== null)(`killed beside Hyper-V${noPwsh === null ? '' : 
       expect(await ownerless()).toEqual([])
     })
 
+  for (const cmdlet of some(['Export-VMSnapshot', 'Convert-VHD', 'New-VM', 'Checkpoint-VM'], 4))
+    test(`at ${cmdlet}: a fork that was killed leaves no machine, no disk and no checkpoint`, { timeout }, async () => {
+      await swarm('create', 'DROP-4')
+      await killAt(cmdlet, 'fork', 'DROP-4', '--count', '2')
+      await nextStart()
+      expect(standIn.state()).toMatchObject({ vms: [{ state: 'Running' }], snapshots: [] })
+      expect(JSON.parse(await swarm('list', '--json'))).toMatchObject([{ ticket: 'DROP-4', status: 'running' }])
+      await swarm('fork', 'DROP-4')
+      expect(JSON.parse(await swarm('list', '--json'))).toMatchObject([
+        { ticket: 'DROP-4', status: 'running' },
+        { ticket: expect.stringMatching(/^DROP-4~\d$/), status: 'running' },
+      ])
+      for (const { ticket } of JSON.parse(await swarm('list', '--json'))) await swarm('delete', ticket, '--force')
+      expect(await ownerless()).toEqual([])
+    })
+
   test('a checkpoint, a restore and a delete that were killed', { timeout }, async () => {
     await swarm('create', 'DROP-2')
     await killAt('Checkpoint-VM', 'checkpoint', 'DROP-2', 'one')

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { usableAddress } from '../../../providers/hyperv/addresses.ts'
 import type { Context } from '../../../providers/hyperv/context.ts'
 import { explain, explainRefusal } from '../../../providers/hyperv/explain.ts'
-import { requireShortPath } from '../../../providers/hyperv/folders.ts'
+import { requireShortExport, requireShortPath } from '../../../providers/hyperv/folders.ts'
 import { holeIn, isolationIn, rulesFor, textOf } from '../../../providers/hyperv/isolation.ts'
 import { parseMark } from '../../../providers/hyperv/marks.ts'
 import { choosePlace, ensureNetwork, networkIn } from '../../../providers/hyperv/network.ts'
@@ -11,6 +11,7 @@ import { type Host, parseState } from '../../../providers/hyperv/parse.ts'
 import { answerIn } from '../../../providers/hyperv/powershell.ts'
 import { hasEfiPartition } from '../../../providers/hyperv/vhdx.ts'
 import { overlap, parseRange } from '../../../providers/ipv4.ts'
+import { newVmId } from '../../../src/domain.ts'
 import { EFI_PARTITION, gptHead, LINUX_PARTITION } from '../../support/hyperv/vhdx-file.ts'
 
 const VM = 'as-ab-1-0000000a'
@@ -272,6 +273,12 @@ test('a home with a long path is refused before anything is made', () => {
   requireShortPath('h'.repeat(65), 'v'.repeat(63))
   expect(() => requireShortPath('h'.repeat(66), 'v'.repeat(63))).toThrow(/Hyper-V takes 259/)
   expect(() => requireShortPath(`C:\\${'x'.repeat(170)}`, VM)).toThrow(/Hyper-V takes 259/)
+})
+
+test('a home that is short enough is so for the export of a fork, too', () => {
+  const longest = newVmId('ABCDEFGHIJ-1234567~99', '0000000a')
+  requireShortExport('h'.repeat(65), longest, 'c'.repeat(41))
+  expect(() => requireShortExport('h'.repeat(125), longest, 'c'.repeat(41))).toThrow(/Hyper-V takes 259/)
 })
 
 test('an EFI partition, in a GPT or an MBR', () => {

@@ -4,11 +4,14 @@ import { tmpdir } from 'node:os'
 import { expect, test } from 'vitest'
 import { makeCheckpoint } from '../../../providers/hyperv/checkpoints.ts'
 import type { Context } from '../../../providers/hyperv/context.ts'
+import { forkMachine } from '../../../providers/hyperv/fork.ts'
 import { saveMachine } from '../../../providers/hyperv/machines.ts'
 
 const VM = 'as-ab-1-0000000a'
 const HOME_ID = '0011'
 const { bavail, bsize } = statfsSync(tmpdir())
+const hostKey = { privateKey: 'private', publicKey: 'ssh-ed25519 BBBB' }
+const target = { vmId: 'as-ab-1-1-0000000b', ticket: 'AB-1~1', publicKey: 'ssh-ed25519 AAAA', hostKey }
 
 /** A machine with so much memory, on the disk of `tmpdir`. `ran`: the scripts. */
 const machineWith = (state: string, assigned: number, home = HOME_ID) => {
@@ -18,7 +21,7 @@ const machineWith = (state: string, assigned: number, home = HOME_ID) => {
   const row = { name: VM, id: '', state, notes, path: '', cpus: 1, memory: assigned, assigned, addresses: [] }
   const context = {
     ...{ home: tmpdir(), homeId: HOME_ID },
-    survey: { machines: async () => ({ machines: [row] }) },
+    survey: { machines: async () => ({ machines: [row] }), host: async () => ({ machines: [row] }) },
     script: async (name: string) => {
       ran.push(name)
       return { done: true, state: 'Saved' }
@@ -41,6 +44,14 @@ test.for(['checkpoint', 'save'] as const)(
     expect(ran).toEqual([])
   },
 )
+test('a fork whose copies would fill the disk is refused before Hyper-V begins it', async () => {
+  const { context, ran } = machineWith('Running', bavail * bsize)
+  await expect(forkMachine(context, VM, null, [target])).rejects.toMatchObject({
+    failure: { kind: 'disk-full', message: expect.stringMatching(/^forking as-ab-1-0000000a: it needs \d+ MiB/) },
+  })
+  expect(ran).toEqual([])
+})
+
 test.for([
   ['a memory that fits', machineWith('Running', 1024 ** 2)],
   ['a stopped machine, which has no memory', machineWith('Off', 0)],

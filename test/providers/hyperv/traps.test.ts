@@ -85,6 +85,15 @@ const traps: readonly (readonly [trap: string, fact: string, title: string])[] =
     'a recovery that ended in the middle leaves the machine absent',
   ],
   ['killed callers', 'a script outlives them', 'a create that was killed leaves nothing without an owner'],
+  ['attached disks', 'Convert-VHD takes none', 'the disk of a machine that runs is never converted itself'],
+  ['an export', 'has one merged disk, or a chain', 'a fork stands on no other disk, whether an export is merged'],
+  ['several disks', 'are all in an export', 'a machine with another disk is not forked'],
+  ['half a fork', 'its checkpoint grows beside the disk', 'the checkpoint of a fork that died is not listed'],
+  [
+    'killed forks',
+    'Hyper-V goes on with the export',
+    'a fork that was killed leaves no machine, no disk and no checkpoint',
+  ],
   [
     'scripts that outlive',
     'the next one for the machine waits',

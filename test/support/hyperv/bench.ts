@@ -1,6 +1,7 @@
 /** A bench of machines of the stand-in's Hyper-V, in a home of its own. A guest's script runs in the content of its disk. */
 import { execFile } from 'node:child_process'
-import { chmodSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -58,6 +59,24 @@ export const fillHypervHome = async (standIn: HypervStandIn, home: string, count
   registry.close()
 }
 
+/**
+ * What the guest is by its seed, which it applies at the first boot with it: its host name, and the machine-id where the seed has one.
+ * One made of an image gets a random one.
+ */
+const bootGuest = (standIn: HypervStandIn, vmId: string): void => {
+  const seed = readFileSync(standIn.vm(vmId).dvd ?? '', 'latin1')
+  const seedOf = (name: string) => seed.match(new RegExp(`[\\0\\n]${name} (.*)\\n`))?.[1] ?? null
+  const at = (name: string) => join(standIn.contentOf(vmId), `.guest-${name}`)
+  const textOf = (name: string) => (existsSync(at(name)) ? readFileSync(at(name), 'utf8') : null)
+  if (textOf('instance') === seedOf('instance')) return
+  writeFileSync(at('machine-id'), seedOf('machine-id') ?? textOf('machine-id') ?? randomBytes(16).toString('hex'))
+  for (const name of ['hostname', 'instance']) writeFileSync(at(name), seedOf(name) ?? '')
+}
+/** A guest has these, and not the host's. */
+const GUEST = `hostname() { cat "$HOME/.guest-hostname"; echo; }
+cat() { [ $# -gt 0 ] || command cat; for file; do case $file in /etc/machine-id) command cat "$HOME/.guest-machine-id"; echo ;; *) command cat "$file" ;; esac; done; }
+`
+
 /** `warm`: see openHypervStandIn. */
 type More = { homeId?: string; settings?: Partial<HypervSettings>; warm?: boolean }
 
@@ -95,7 +114,8 @@ export const openHypervHome = async (state: Partial<StandInState> = {}, more: Mo
     otherHome: openHypervIn(standIn, home, { ...more, homeId: OTHER_HOME_ID }),
     /** Runs a script in the guest. */
     script: async (vmId: string, text: string): Promise<string> => {
-      const { stdout } = await promisify(execFile)('/bin/sh', ['-c', text], {
+      bootGuest(standIn, vmId)
+      const { stdout } = await promisify(execFile)('/bin/sh', ['-c', `${GUEST}${text}`], {
         env: { PATH: process.env.PATH, HOME: standIn.contentOf(vmId) },
       })
       return stdout.trimEnd()

@@ -107,6 +107,19 @@ function New-Disk($path, $parent, $size, $mayWrite = $true) {
   [IO.File]::WriteAllText($path, 'vhdxfile' + ('x' * 4088))
   $state.vhds[$path] = @{ content = $id; parent = $parent; size = $size }
 }
+# A file of its own with what is seen through the disk.
+function Copy-Disk($from, $to, $parent) {
+  $null = [IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName($to))
+  New-Disk $to $from (Get-Disk $from).size
+  $state.vhds[$to].parent = $parent
+}
+# The disks that machines which do not stand still as Off or Saved have open, with those below them.
+function Get-OpenDisks {
+  foreach ($vm in $state.vms) {
+    if ($vm.state -in 'Off', 'Saved') { continue }
+    for ($path = $vm.disk; $path; $path = $state.vhds[$path].parent) { $path }
+  }
+}
 # What Hyper-V does after the cmdlet returned: it has the file open, and removes it at the end.
 function Start-Merge($vmId, $path) {
   $state.merges += @(@{ vm = $vmId; path = $path })
@@ -295,6 +308,26 @@ $cmdlets = @{
     $to = $(if ($snapshot.state -eq 'Off') { 'Off' } else { $state.restoreLeaves })
     Move-State $vm $(if ($to -eq 'Running') { 'Resuming' } else { 'Saving' }) $to
   }
+  # A folder of its own, with the machine as it was: its memory, and one disk of which the differences are merged.
+  'Export-VMSnapshot' = {
+    $snapshot = Find-Snapshot @{ VMSnapshot = $p.VMSnapshot }
+    if (-not [IO.Directory]::Exists($p.Path)) { Fail 'ObjectNotFound,Microsoft.HyperV.PowerShell.Commands.ExportVMSnapshot' ObjectNotFound 'Der Pfad wurde nicht gefunden.' 0x80070003 }
+    $folder = "$($p.Path)/$($snapshot.config.name)"
+    if ([IO.Directory]::Exists($folder)) { Fail 'FileExists,Microsoft.HyperV.PowerShell.Commands.ExportVMSnapshot' ResourceExists 'Die Datei ist bereits vorhanden.' 0x80070050 }
+    $null = [IO.Directory]::CreateDirectory("$folder/Virtual Machines")
+    [IO.File]::WriteAllText("$folder/Virtual Machines/$([guid]::NewGuid()).vmcx", 'x' * 100)
+    if ($snapshot.state -eq 'Saved') { [IO.File]::WriteAllText("$folder/Virtual Machines/$([guid]::NewGuid()).VMRS", 'm' * 20000) }
+    $chain = @(for ($path = $snapshot.config.disk; $path; $path = $state.vhds[$path].parent) { $path })
+    # Where it leaves the chain as it is.
+    if (-not $state.exportsChains) { $chain = @($chain[0]) } else { [array]::Reverse($chain) }
+    $parent = $null
+    foreach ($path in $chain) {
+      $copy = "$folder/Virtual Hard Disks/$([IO.Path]::GetFileName($path))"
+      Copy-Disk $path $copy $parent
+      $parent = $copy
+    }
+    foreach ($path in $state.moreDisks) { Copy-Disk $path "$folder/Virtual Hard Disks/$([IO.Path]::GetFileName($path))" $null }
+  }
   'Remove-VMSnapshot' = {
     $snapshot = Find-Snapshot $p
     $state.snapshots = @($state.snapshots | Where-Object { $_.id -ne $snapshot.id })
@@ -328,6 +361,13 @@ $cmdlets = @{
     $path = @($p.Path)[0]
     $vhd = Get-Disk $path
     [pscustomobject]@{ Path = $path; Size = $vhd.size; FileSize = ([IO.FileInfo]$path).Length; ParentPath = $vhd.parent; VhdType = $(if ($vhd.parent) { 'Differencing' } else { 'Dynamic' }); VhdFormat = 'VHDX' }
+  }
+  # An offline operation: the disk must not be attached. Whether one below an attached disk is, nobody says: it counts as such here.
+  'Convert-VHD' = {
+    if (@(Get-OpenDisks) -contains $p.Path) { Fail 'ObjectInUse,Microsoft.Vhd.PowerShell.Cmdlets.ConvertVhd' ResourceBusy 'Der Prozess kann nicht auf die Datei zugreifen.' 0x80070020 }
+    $type = $(if ($p.ContainsKey('VHDType')) { $p.VHDType } elseif ((Get-Disk $p.Path).parent) { 'Differencing' } else { 'Dynamic' })
+    if (($type -eq 'Differencing') -ne $p.ContainsKey('ParentPath')) { Fail 'InvalidParameter,Microsoft.Vhd.PowerShell.Cmdlets.ConvertVhd' InvalidArgument 'ParentPath.' }
+    Copy-Disk $p.Path $p.DestinationPath $(if ($state.convertsToChains) { $p.Path } else { $p.ParentPath })
   }
   'Resize-VHD' = { (Get-Disk @($p.Path)[0]).size = $p.SizeBytes }
   'Get-VMHost' = {

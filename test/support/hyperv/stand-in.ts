@@ -90,6 +90,12 @@ export type StandInState = {
   silent: boolean
   /** A differencing disk is made with its parent's size alone. */
   parentSizes: boolean
+  /** An exported checkpoint has all disks of its chain, in place of a merged one. */
+  exportsChains: boolean
+  /** Disks that somebody gave every machine besides its own. */
+  moreDisks: string[]
+  /** A disk that is converted depends on the one of which it was made. */
+  convertsToChains: boolean
   fullDisk: boolean
   /** Bytes of memory. */
   free: number
@@ -99,7 +105,7 @@ export type StandInState = {
 }
 
 const INITIAL: StandInState = {
-  ...{ vms: [], snapshots: [], vhds: {}, merges: [], nats: [], neighbours: [], faults: {}, pauses: {} },
+  ...{ vms: [], snapshots: [], vhds: {}, merges: [], nats: [], moreDisks: [], neighbours: [], faults: {}, pauses: {} },
   switches: [{ name: 'Default Switch', type: 'Internal' }],
   addresses: [
     { address: '127.0.0.1', bits: 8, interface: 'Loopback Pseudo-Interface 1' },
@@ -113,6 +119,8 @@ const INITIAL: StandInState = {
     unprivileged: false,
     silent: false,
     parentSizes: false,
+    exportsChains: false,
+    convertsToChains: false,
     fullDisk: false,
   },
   ...{ free: 16 * 1024 ** 3, slowness: 100, mergeMs: 400 },
