@@ -106,6 +106,8 @@ umask 077
 printf '%s' "$host_key" >/etc/ssh/ssh_host_ed25519_key
 authorized=$home/.ssh/authorized_keys
 [ -d "$home/.ssh" ] || mkdir "$home/.ssh"
+# A disk with a machine-id of its own to come is a copy of another machine's: who logs in to that one does not log in here.
+[ -z "$machine_id" ] || rm -f "$authorized" "${authorized}2"
 has_key=''
 if [ -e "$authorized" ]; then
   while IFS= read -r line; do
@@ -116,10 +118,12 @@ fi
 chown "$owner" "$home/.ssh" "$authorized"
 umask 022
 printf '%s\n' "$host_public_key" >/etc/ssh/ssh_host_ed25519_key.pub
-# Only for a disk that has the machine-id of another machine.
 if [ -n "$machine_id" ]; then
   echo "$machine_id" >/etc/machine-id
   [ -L /var/lib/dbus/machine-id ] || rm -f /var/lib/dbus/machine-id
+  rm -f /var/lib/systemd/random-seed
+  # It is mixed into the kernel's random numbers.
+  echo "$machine_id$host_key" >/dev/urandom
 fi
 # Last: a boot that ended before this does everything again.
 echo "$instance" >"$known"

@@ -3,14 +3,13 @@ import { parseCheckpointName } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
 import { type Context, cloneVm, deleteVms, ofKind, renameVm, requireMachine, requireSettled } from './context.ts'
 import { vmName } from './marks.ts'
-import { powerOff, startMachine, stopRunning } from './running.ts'
+import { powerOff, startMachine, whileStopped } from './running.ts'
 
 const checkName = (name: string): string => {
   if (parseCheckpointName(name) !== name) throw fail('usage', `"${name}" is not a checkpoint name`)
   return name
 }
 
-/** A machine that runs is stopped for it, and started again whatever comes of it. */
 export const makeCheckpoint = async (context: Context, id: string, name: string): Promise<{ sizeBytes: null }> => {
   const doing = `making the checkpoint ${checkName(name)} of ${id}`
   const { machine, checkpoints } = await requireSettled(context, id, doing)
@@ -18,15 +17,7 @@ export const makeCheckpoint = async (context: Context, id: string, name: string)
   const wasRunning = machine.state === 'running'
   const order = (checkpoints.at(-1)?.mark.order ?? 0) + 1
   const clone = vmName({ kind: 'checkpoint', vmId: id, name, order, wasRunning, home: context.homeId })
-  try {
-    await stopRunning(context, machine, doing)
-    await cloneVm(context, machine.name, clone, doing)
-  } catch (error) {
-    // Why there is no checkpoint says more than why the machine does not start.
-    if (wasRunning) await startMachine(context, id).catch(() => {})
-    throw error
-  }
-  if (wasRunning) await startMachine(context, id)
+  await whileStopped(context, machine, doing, () => cloneVm(context, machine.name, clone, doing))
   // A clone shares its blocks with the machine.
   return { sizeBytes: null }
 }

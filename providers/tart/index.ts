@@ -6,6 +6,7 @@ import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } 
 import { beginning, ubuntuArm64 } from './cloud-image.ts'
 import { type Context, type Host, runTart, THIS_MAC } from './context.ts'
 import { diagnose } from './diagnose.ts'
+import { forkMachine } from './fork.ts'
 import { deleteImage, describeImages, listImages } from './images.ts'
 import { isolationReport } from './isolation.ts'
 import {
@@ -53,6 +54,7 @@ export const openTart = (tools: Tools<TartSettings>, host: Host = THIS_MAC): Pro
     restore: (id, name) => restoreCheckpoint(context, id, name),
     listCheckpoints: id => listCheckpoints(context, id),
     deleteCheckpoint: (id, name) => deleteCheckpoint(context, id, name),
+    fork: (id, checkpoint, targets) => forkMachine(context, id, checkpoint, targets),
     isolated: () => isolationReport(context),
     diagnose: signal => diagnose(context, signal),
     hasLeftDisk: id => hasLeftDisk(context, id),

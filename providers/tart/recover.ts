@@ -51,7 +51,7 @@ export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
     left.set(vmId, { vmId, hasDisk: before.hasDisk || hasDisk, bytes: before.bytes + bytes })
   }
   for (const { name, mark } of ofKind(vms, 'checkpoint')) add(mark.vmId, diskBytes(context, name), true)
-  // It is a clone of an image that nobody has worked in.
+  // Nobody has worked in it: it is a clone of an image, of a machine, or of a checkpoint.
   for (const { name, mark } of ofKind(vms, 'new')) add(mark.vmId, diskBytes(context, name), false)
   for (const vmId of folders)
     if (existsSync(folderOf(context, vmId))) add(vmId, fileBytes(folderOf(context, vmId)), false)

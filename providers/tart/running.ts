@@ -142,6 +142,25 @@ export const stopRunning = async (context: Context, machine: Machine, doing: str
   if (await isRunning(context, machine.name)) await powerOff(context, machine, doing)
 }
 
+/** Stops a machine that runs while `work` is done, and starts it again whatever comes of that. */
+export const whileStopped = async (
+  context: Context,
+  machine: Machine,
+  doing: string,
+  work: () => Promise<unknown>,
+): Promise<void> => {
+  const wasRunning = machine.state === 'running'
+  try {
+    await stopRunning(context, machine, doing)
+    await work()
+  } catch (error) {
+    // Why the work failed says more than why the machine does not start.
+    if (wasRunning) await startMachine(context, machine.mark.vmId).catch(() => {})
+    throw error
+  }
+  if (wasRunning) await startMachine(context, machine.mark.vmId)
+}
+
 export const stopMachine = async (context: Context, id: string): Promise<void> => {
   const doing = `stopping ${id}`
   const { machine } = await requireSettled(context, id, doing)

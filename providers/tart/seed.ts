@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { seedImage } from '../../base-image/seed.ts'
+import { type Seed, seedImage } from '../../base-image/seed.ts'
 import { fail } from '../../src/errors.ts'
 import { writeFileAtomic } from '../../src/files.ts'
 import type { CreateOptions } from '../provider.ts'
@@ -14,7 +14,7 @@ import { type Context, folderOf, seedFile } from './context.ts'
  */
 const NETWORK = { by: 'name', pattern: 'e*' } as const
 
-type Keys = Pick<CreateOptions, 'publicKey' | 'hostKey'> & { instanceId?: string }
+type Keys = Pick<CreateOptions, 'publicKey' | 'hostKey'> & Pick<Seed, 'instanceId' | 'machineId'>
 
 /** Writes the machine's seed, which holds its private host key, for its owner alone. */
 export const writeSeed = async (context: Context, id: string, keys: Keys): Promise<void> => {

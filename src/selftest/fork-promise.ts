@@ -42,6 +42,8 @@ const forkPresent = async (bench: Bench, forks: readonly Fork[]): Promise<void> 
   // Again, as after a call whose end nobody saw.
   for (const _ of [1, 2]) await provider.fork?.(first.vmId, null, targets)
   expectEqual('the machine that was forked', await listed(first), before)
+  // It was stopped and started again where its state cannot be copied while it runs.
+  await bench.ready(first.vmId)
   await script(first.vmId, 'echo later > "$HOME/state"; sync')
   const state = `forked\n${first.vmId}`
   await expectForks(bench, forks, state)

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { identityScript } from '../../base-image/identity.ts'
-import { type Seed, swarmSeed } from '../../base-image/seed.ts'
+import { type Seed, swarmSeed, userData } from '../../base-image/seed.ts'
 import { hasSandbox, inSandbox } from './sandbox.ts'
 
 let folder: string
@@ -90,6 +90,37 @@ describe.skipIf(!hasSandbox())('a clone boots', () => {
     expect(ran.stdout.trim().endsWith(machineId)).toBe(true)
     const kept = await boot([swarmSeed(SEED)], { before, more: 'cat /etc/machine-id' })
     expect(kept.stdout.trim().endsWith(others)).toBe(true)
+  })
+
+  const FORK = { ...SEED, hostname: 'as-drop-1-1-00000002', publicKey: 'ssh-ed25519 CCCC', machineId: 'c'.repeat(32) }
+  const COPIED = [
+    'mkdir -p /run/home/.ssh /var/lib/systemd',
+    "echo 'ssh-ed25519 DDDD a person' >>/run/home/.ssh/authorized_keys",
+    'cp /run/home/.ssh/authorized_keys /run/home/.ssh/authorized_keys2',
+    'echo seed >/var/lib/systemd/random-seed',
+  ].join('\n')
+  const LEFT = 'ls /run/home/.ssh /var/lib/systemd; cat /run/urandom'
+
+  test('who logs in to the machine that its disk is a copy of does not log in to it, and its random numbers are its own', async () => {
+    const before = `sed -i 's:/dev/urandom:/run/urandom:' /usr/local/sbin/swarm-seed\n${COPIED}`
+    const ran = await boot([swarmSeed(FORK)], { before, more: LEFT })
+    expect(ran).toMatchObject({ code: 0 })
+    expect(ran.stdout).toContain('authorized_keys <==\nssh-ed25519 CCCC\n')
+    const random = `${FORK.machineId}${FORK.hostKey.privateKey}\n`
+    expect(ran.stdout.endsWith(`/run/home/.ssh:\nauthorized_keys\n\n/var/lib/systemd:\n${random}`)).toBe(true)
+    // At later boots its own keys stay.
+    const more = "echo 'ssh-ed25519 EEEE' >>/run/home/.ssh/authorized_keys; boot; cat /run/home/.ssh/authorized_keys"
+    expect((await boot([swarmSeed(FORK)], { before, more })).stdout).toMatch(/\nssh-ed25519 CCCC\nssh-ed25519 EEEE\n$/)
+  })
+
+  test('cloud-init, where it runs, removes the same before it adds the login key', async () => {
+    const [[, , , , , command = ''] = []] = JSON.parse(userData(FORK).replace('#cloud-config\n', '')).bootcmd
+    const script = command.replaceAll('/home/agent', '/run/home').replaceAll('/dev/urandom', '/run/urandom')
+    const before = `${COPIED}\ncat >/run/bootcmd <<'END'\n${script}\nEND\nsh /run/bootcmd`
+    const ran = await boot([], { before, more: `cat /etc/machine-id; ${LEFT}` })
+    expect(ran).toMatchObject({ code: 0 })
+    const end = `${FORK.machineId}\n/run/home/.ssh:\n\n/var/lib/systemd:\n${FORK.machineId}\n`
+    expect(ran.stdout.endsWith(end)).toBe(true)
   })
 
   test('a fork of its memory is the machine that its own seed names: the next boot leaves the name that it got since', async () => {

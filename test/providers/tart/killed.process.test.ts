@@ -1,4 +1,4 @@
-/** kill -9 after each outside command of create, checkpoint, restore and delete: nothing is without an owner after the next start. */
+/** kill -9 after each outside command of create, checkpoint, restore, fork and delete: nothing is without an owner after the next start. */
 import { execFile } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -24,7 +24,8 @@ const environmentOf = (mac: Mac, home: string) => ({
     AGENT_SWARM_TART_HOME: mac.tartHome,
     AGENT_SWARM_HOME: join(home, 'state'),
   },
-  ...{ AGENT_SWARM_PROVIDER: 'tart', AGENT_SWARM_BASE_IMAGE: 'golden' },
+  // Small, so that forks have room beside it.
+  ...{ AGENT_SWARM_PROVIDER: 'tart', AGENT_SWARM_BASE_IMAGE: 'golden', AGENT_SWARM_MEMORY_MIB: '1024' },
 })
 const withContext = async <T>(
   mac: Mac,
@@ -123,6 +124,34 @@ const scenarios: readonly [name: string, before: Action[], action: Action, point
     ],
   ],
   [
+    'fork',
+    [create],
+    actions.fork(TICKET, 2),
+    [
+      ['power button', false],
+      ['clone', false],
+      ['start', false],
+      ['set', false],
+      ['rename', false],
+      ['clone', true],
+      ['set', false],
+      ['rename', false],
+      ['start', false],
+      ['start', false],
+    ],
+  ],
+  [
+    'fork of a checkpoint',
+    [create, checkpoint],
+    actions.fork(TICKET, 1, 'one'),
+    [
+      ['clone', false],
+      ['set', false],
+      ['rename', false],
+      ['start', false],
+    ],
+  ],
+  [
     'delete',
     [create, checkpoint],
     actions.delete(TICKET, true),
@@ -148,7 +177,8 @@ describe('kill -9', () => {
   })
   /** Deletes what there is. Nothing is left then. */
   const clear = async () => {
-    await perform(mac, home, actions.delete(TICKET, true))
+    const tickets = await withContext(mac, home, async ({ registry }) => registry.environments().map(row => row.ticket))
+    for (const ticket of tickets) await perform(mac, home, actions.delete(ticket, true))
     expect(mac.vms()).toEqual([expect.stringMatching(/^agent-swarm-base\./)])
     const machines = join(home, 'state/tart/machines')
     expect(existsSync(machines) ? readdirSync(machines) : []).toEqual([])

@@ -73,9 +73,11 @@ export const openTartBench = () => {
       const folder = guest(vmId)
       if (!existsSync(join(folder, 'up'))) throw new Error(`${vmId} does not answer`)
       const cwd = join(folder, 'home')
+      // Its own name and machine-id, and not those of this host.
+      const own = `hostname() { cat ../hostname; }\n${text.replaceAll('/etc/machine-id', '../machine-id')}`
       return new Promise((resolve, reject) => {
         const env = { PATH: process.env.PATH, HOME: cwd }
-        execFile('/bin/sh', ['-c', text], { cwd, env, encoding: 'utf8' }, (error, stdout) =>
+        execFile('/bin/sh', ['-c', own], { cwd, env, encoding: 'utf8' }, (error, stdout) =>
           error === null ? resolve(stdout.trimEnd()) : reject(error),
         )
       })

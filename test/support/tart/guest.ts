@@ -1,5 +1,6 @@
 /** The guest of a VM that runs: it reads its seed at its first boot, and asks macOS' DHCP server for an address. */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { at, knobs, spring } from './store.ts'
 
@@ -8,9 +9,16 @@ const LABEL_AT = 0x8028
 
 type Network = { name?: string; mac?: string; identifier: string | null }
 type Instance = { id: string; hostname: string; network: Network }
+/** What of cloud-init's user data this guest knows. */
+type UserData = {
+  ssh_deletekeys?: boolean
+  ssh_keys?: { ed25519_public?: string }
+  users?: { name: string; ssh_authorized_keys?: string[] }[]
+  bootcmd?: string[][]
+}
 
 /** Of a CD-ROM with the label CIDATA. Null: it is none. */
-const readSeed = (path: string): Instance | null => {
+const readSeed = (path: string): (Instance & { userData: UserData }) | null => {
   const bytes = readFileSync(path)
   if (bytes.subarray(LABEL_AT, LABEL_AT + 6).toString('latin1') !== 'CIDATA') return null
   const text = bytes.toString('latin1')
@@ -24,7 +32,34 @@ const readSeed = (path: string): Instance | null => {
       ...(mac === undefined ? {} : { mac }),
       identifier: find(/"dhcp-identifier":"([^"]+)"/) ?? null,
     },
+    userData: JSON.parse(find(/#cloud-config\n(\{.*\})\n/) ?? '{}') as UserData,
   }
+}
+
+const linesOf = (file: string): string[] =>
+  existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : []
+
+/**
+ * A new instance: bootcmd comes first, then the keys. systemd makes a machine-id only where there is none. cloud-init keeps the login
+ * keys that are there (https://github.com/canonical/cloud-init/blob/main/cloudinit/ssh_util.py).
+ */
+const becomeInstance = (guest: string, hostname: string, { bootcmd = [], users = [], ...data }: UserData): void => {
+  const [machineId, loginKeys, hostKeys] = ['machine-id', 'home/.ssh/authorized_keys', 'host-keys'].map(name =>
+    join(guest, name),
+  ) as [string, string, string]
+  const commands = bootcmd.flat().join('\n')
+  const given = /echo ([0-9a-f]{32}) >\/etc\/machine-id/.exec(commands)?.[1]
+  if (given === undefined && existsSync(machineId)) spring('a clone has the machine-id of its source')
+  else writeFileSync(machineId, `${given ?? randomBytes(16).toString('hex')}\n`)
+  if (/rm -f [^;]*\/home\/agent\/\.ssh\/authorized_keys\b/.test(commands)) rmSync(loginKeys, { force: true })
+  const before = linesOf(loginKeys)
+  const added = users.flatMap(({ ssh_authorized_keys = [] }) => ssh_authorized_keys)
+  if (before.some(key => !added.includes(key))) spring('cloud-init keeps the login keys that are there')
+  mkdirSync(join(guest, 'home/.ssh'), { recursive: true })
+  writeFileSync(loginKeys, [...new Set([...before, ...added])].map(key => `${key}\n`).join(''))
+  const kept = data.ssh_deletekeys === false ? linesOf(hostKeys) : []
+  writeFileSync(hostKeys, [...kept, data.ssh_keys?.ed25519_public ?? ''].map(key => `${key}\n`).join(''))
+  writeFileSync(join(guest, 'hostname'), `${hostname}\n`)
 }
 
 /** What cloud-init made of the guest at its first boot. Null: nothing, so that nobody can log in. */
@@ -37,9 +72,11 @@ const instanceOf = (guest: string, seeds: readonly string[]): Instance | null =>
     return null
   }
   if (seed === null || seed.id === before?.id) return before
-  writeFileSync(file, JSON.stringify(seed))
-  appendFileSync(join(guest, 'first-boots'), `${seed.id}\n`)
-  return seed
+  const { userData, ...instance } = seed
+  becomeInstance(guest, instance.hostname, userData)
+  writeFileSync(file, JSON.stringify(instance))
+  appendFileSync(join(guest, 'first-boots'), `${instance.id}\n`)
+  return instance
 }
 
 const withoutZeros = (mac: string): string =>

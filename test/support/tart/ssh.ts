@@ -2,7 +2,7 @@
  * A stand-in for `ssh`: it reaches the guest of a VM that runs, and gives the answers that a guest with its system would give. It
  * runs nothing: what comes over SSH is meant for root of a machine.
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { addressOf } from './guest.ts'
 import { exists, guestOf, names, readConfig, runner, vmDir } from './store.ts'
@@ -38,4 +38,11 @@ if (guest === null) {
   process.exit(255)
 }
 const { hostname } = JSON.parse(readFileSync(join(guest, 'instance.json'), 'utf8')) as { hostname: string }
-if (command === 'sudo -n sh -s') process.stdout.write(answer(readFileSync(0, 'utf8'), hostname))
+if (command === 'sudo -n sh -s') {
+  const script = readFileSync(0, 'utf8')
+  // A sealed disk has nothing of the one machine.
+  if (script.includes('echo sealed'))
+    for (const name of ['machine-id', 'host-keys', 'home/.ssh'])
+      rmSync(join(guest, name), { recursive: true, force: true })
+  process.stdout.write(answer(script, hostname))
+}

@@ -161,8 +161,10 @@ const clone = ({ words: [from = '', to = ''] }: Given): void => {
   const { macAddress } = readConfig(source)
   const isTaken = names().some(name => exists(name) && readConfig(vmDir(name)).macAddress === macAddress)
   if (isReference(from) && !isTaken) spring('a clone of an image of a registry keeps its MAC')
+  const isSuspended = stateOf(source) === 'suspended'
+  if (isTaken && isSuspended) spring('a clone of a suspended VM keeps its MAC')
   const dir = temporary()
-  copyVm(source, dir, { newMac: isTaken && stateOf(source) !== 'suspended' })
+  copyVm(source, dir, { newMac: isTaken && !isSuspended })
   if (dieInClone) process.kill(process.pid, 'SIGKILL')
   publish(dir, to)
   pruneCache(source)

@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
 import { seedImage } from '../../../../base-image/seed.ts'
+import type { ForkTarget } from '../../../../providers/provider.ts'
 import { HOME_ID, IMAGE, ready, type TartBench, tartOptions } from '../../../support/tart/bench.ts'
 
 export const ID = 'as-drop-1-0000000a'
@@ -18,12 +19,22 @@ export const started = async (bench: TartBench, id = ID, ticket = 'DROP-1'): Pro
   await bench.provider.startVm(id)
   await ready(bench, id)
 }
+/** The first attempt of DROP-1, with keys of its own. */
+export const forkTarget = (vmId: string): ForkTarget => ({
+  ...{ vmId, ticket: 'DROP-1~1', publicKey: `ssh-ed25519 AAAA ${vmId}` },
+  hostKey: { privateKey: `PRIVATE ${vmId}\n`, publicKey: `ssh-ed25519 BBBB ${vmId}` },
+})
 /** A whole life. */
 export const lived = async (bench: TartBench): Promise<void> => {
   const { provider } = bench
   await started(bench)
   await provider.checkpoint(ID, 'one')
   await provider.restore(ID, 'one')
+  await ready(bench, ID)
+  await provider.fork?.(ID, null, [forkTarget(OTHER)])
+  await provider.startVm(OTHER)
+  await ready(bench, OTHER)
+  await provider.deleteVm(OTHER)
   await provider.assign?.(ID, 'DROP-9')
   await provider.stopVm(ID)
   await provider.deleteVm(ID)

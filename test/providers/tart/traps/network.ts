@@ -1,9 +1,10 @@
 /** Traps of Tart in what concerns addresses: MACs, seeds, leases and Softnet. */
-import { rmSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
 import { imageVm, ready, tartOptions } from '../../../support/tart/bench.ts'
 import { direct, runDirect } from '../../../support/tart/direct.ts'
+import { until } from '../../../support/wait.ts'
 import { config, created, ID, kind, never, OTHER, type Row, seed, seedFor, started, VM } from './life.ts'
 
 export const network: readonly Row[] = [
@@ -40,6 +41,36 @@ export const network: readonly Row[] = [
         const path = seed(bench, 'by-mac.iso', seedFor('52:54:00:00:00:01'))
         await runDirect(bench.mac, 'by-mac', ['--disk', `${path}:ro`])
         expect(direct(bench.mac, ['ip', 'by-mac'])).toMatchObject({ code: 1, stderr: 'no IP address found\n' })
+      }),
+  },
+  {
+    trap: 'a clone has the machine-id of its source',
+    says: 'unless its seed gives it another one',
+    spring: bench =>
+      never('a clone has the machine-id of its source', async () => {
+        await started(bench)
+        await bench.provider.stopVm(ID)
+        bench.mac.tart('clone', VM, 'copied')
+        const { macAddress } = config(bench, 'copied')
+        await runDirect(bench.mac, 'copied', ['--disk', `${seed(bench, 'copied.iso', seedFor(macAddress))}:ro`])
+        await until('it boots', () => direct(bench.mac, ['ip', 'copied']).code === 0)
+        const machineId = (name: string) => readFileSync(join(bench.mac.guestOf(name) ?? '', 'machine-id'), 'utf8')
+        expect(machineId('copied')).toBe(machineId(VM))
+      }),
+  },
+  {
+    trap: 'cloud-init keeps the login keys that are there',
+    says: 'who logs in to a machine logs in to its clones, unless their seed removes the keys first',
+    spring: bench =>
+      never('cloud-init keeps the login keys that are there', async () => {
+        await started(bench)
+        await bench.provider.stopVm(ID)
+        bench.mac.tart('clone', VM, 'copied')
+        const { macAddress } = config(bench, 'copied')
+        await runDirect(bench.mac, 'copied', ['--disk', `${seed(bench, 'copied.iso', seedFor(macAddress))}:ro`])
+        await until('it boots', () => direct(bench.mac, ['ip', 'copied']).code === 0)
+        const keys = readFileSync(join(bench.mac.guestOf('copied') ?? '', 'home/.ssh/authorized_keys'), 'utf8')
+        expect(keys).toBe(`${tartOptions(ID).publicKey}\nk\n`)
       }),
   },
   {

@@ -2,9 +2,9 @@
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
-import { imageVm, openTartOn } from '../../../support/tart/bench.ts'
+import { HOME_ID, imageVm, openTartOn, ready } from '../../../support/tart/bench.ts'
 import { direct } from '../../../support/tart/direct.ts'
-import { created, ID, kind, lived, never, type Row, started, VM } from './life.ts'
+import { config, created, forkTarget, ID, kind, lived, never, OTHER, type Row, started, VM } from './life.ts'
 
 export const storage: readonly Row[] = [
   {
@@ -95,6 +95,21 @@ export const storage: readonly Row[] = [
         bench.mac.tart('clone', VM, 'torn')
         expect(existsSync(join(bench.mac.guestOf('torn') ?? '', 'torn'))).toBe(true)
       }),
+  },
+  {
+    trap: 'a clone of a suspended VM keeps its MAC',
+    says: 'a fork is given another one all the same',
+    spring: async bench => {
+      await created(bench)
+      writeFileSync(join(bench.mac.tartHome, 'vms', VM, 'state.vzvmsave'), '')
+      await bench.provider.fork?.(ID, null, [forkTarget(OTHER)])
+      const forked = config(bench, `${OTHER}.DROP-1_1.${HOME_ID}`).macAddress
+      expect(forked).not.toBe(config(bench, VM).macAddress)
+      await bench.provider.startVm(OTHER)
+      await ready(bench, OTHER)
+      bench.mac.tart('clone', VM, 'x')
+      expect(config(bench, 'x').macAddress).toBe(config(bench, VM).macAddress)
+    },
   },
   {
     trap: 'a clone deletes images of the cache',
