@@ -20,7 +20,10 @@ export type Identity = {
   hostname: string
   publicKey: string
   hostKey: { privateKey: string; publicKey: string }
-  /** 32 hexadecimal digits, for a disk that has the machine-id of another machine already. */
+  /**
+   * 32 random hexadecimal digits, for a disk that is a copy of another machine's: it gets this machine-id, and what could log in to
+   * that machine cannot log in to this one.
+   */
   machineId?: string
 }
 export type Seed = Identity & {
@@ -51,8 +54,18 @@ const networkConfig = (network: SeedNetwork) => ({
   ethernets: { eth0: { ...interfaceOf(network), dhcp6: false, 'accept-ra': false, optional: false } },
 })
 
-const newMachineId = (id: string): string =>
-  `echo ${id} >/etc/machine-id; [ -L /var/lib/dbus/machine-id ] || rm -f /var/lib/dbus/machine-id`
+/**
+ * Runs before cloud-init adds the login key, which keeps the keys that are there
+ * (https://github.com/canonical/cloud-init/blob/main/cloudinit/ssh_util.py). What is written to urandom is mixed into the kernel's
+ * pool (https://man7.org/linux/man-pages/man4/random.4.html).
+ */
+const leaveCopiedMachine = (id: string): string =>
+  [
+    `echo ${id} >/etc/machine-id`,
+    `echo ${id} >/dev/urandom`,
+    `rm -f /var/lib/systemd/random-seed /home/${GUEST_USER}/.ssh/authorized_keys /home/${GUEST_USER}/.ssh/authorized_keys2`,
+    '[ -L /var/lib/dbus/machine-id ] || rm -f /var/lib/dbus/machine-id',
+  ].join('; ')
 
 /** The same for systemd-networkd, a line each. */
 const networkdLines = (network: SeedNetwork): string[] => {
@@ -118,7 +131,7 @@ export const userData = ({ hostname, publicKey, hostKey, machineId }: Identity):
     // Once: whatever somebody makes of the machine later stays.
     ...(machineId === undefined
       ? {}
-      : { bootcmd: [['cloud-init-per', 'instance', 'swarm-machine-id', 'sh', '-c', newMachineId(machineId)]] }),
+      : { bootcmd: [['cloud-init-per', 'instance', 'swarm-machine-id', 'sh', '-c', leaveCopiedMachine(machineId)]] }),
     growpart: { mode: 'auto', devices: ['/'] },
     locale: false,
     package_update: false,
