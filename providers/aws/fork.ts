@@ -20,8 +20,8 @@ import { type Context, LOOKS_FOR_NEW, look, MOST_LOOKS, poll, tagResources, tags
 import { deleteMachine, describeSnapshots, removeForkCopies } from './delete.ts'
 import { allowCodes } from './explain.ts'
 import { imageBytes, waitForImage } from './images.ts'
-import { isLaunchNoted, noteLaunch } from './launch-note.ts'
-import { clientToken, makeInstance, noSecurityGroup, startMachine } from './machines.ts'
+import { forgetLaunch, isLaunchNoted, noteLaunch } from './launch-note.ts'
+import { clientToken, isRefusal, makeInstance, noSecurityGroup, startMachine } from './machines.ts'
 import { forkImageName, parseSize, type Size, TAG } from './marks.ts'
 import { type Image, type Instance, madeImage, type Tag } from './parse.ts'
 import { type Doing, whileUnderWay } from './replacements.ts'
@@ -61,12 +61,22 @@ const tagsFor = ({ context, id, owner: { vmId, ticket } }: Forking): Tag[] => [
   { Key: TAG.fork, Value: id },
 ]
 
+/** For `.catch()`: AWS made nothing of what it refused, so nothing is looked for. */
+const forgetRefused =
+  ({ context, owner }: Forking) =>
+  (error: unknown): never => {
+    if (isRefusal(error)) forgetLaunch(context, owner.vmId)
+    throw error
+  }
+
 /** The id of a snapshot that AWS has copied: it registers no image of others. */
 const snapshotOf = async (forking: Forking): Promise<string> => {
   const { context, id, source, doing } = forking
   const snapshot =
     source.checkpoint?.snapshot.SnapshotId ??
-    (await makeSnapshot(forking, source.instance, `agent-swarm: forks of ${id}`, tagsFor(forking)))
+    (await makeSnapshot(forking, source.instance, `agent-swarm: forks of ${id}`, tagsFor(forking)).catch(
+      forgetRefused(forking),
+    ))
   const filter = { Name: 'snapshot-id', Values: [snapshot] }
   const copied = await poll(MOST_LOOKS, async () => {
     const [seen] = await describeSnapshots(context, [filter], doing)
@@ -92,7 +102,10 @@ const registerImage = async (forking: Forking, snapshot: string): Promise<Image>
   }
   // An image that was deregistered may have its name for a moment.
   const made = await poll(LOOKS_FOR_NEW, () =>
-    context.aws.ask('ec2 register-image', request, madeImage, { doing }).catch(allowCodes('InvalidAMIName.Duplicate')),
+    context.aws
+      .ask('ec2 register-image', request, madeImage, { doing })
+      .catch(allowCodes('InvalidAMIName.Duplicate'))
+      .catch(forgetRefused(forking)),
   )
   if (made === undefined)
     throw fail('busy', `${doing}: AWS still has the image of an earlier fork`, 'Try again in a minute.')
@@ -132,9 +145,9 @@ const launchForks = async (
 
 /** All of them, also when one fails. */
 const removeAll = async (context: Context, targets: readonly ForkTarget[]): Promise<void> => {
-  const removed = await Promise.allSettled(targets.map(({ vmId }) => deleteMachine(context, vmId)))
-  const left = removed.find(each => each.status === 'rejected')
-  if (left !== undefined) throw left.reason
+  const failures: unknown[] = []
+  for (const { vmId } of targets) await deleteMachine(context, vmId).catch(error => failures.push(error))
+  if (failures.length > 0) throw failures[0]
 }
 
 /** They run afterwards: AWS has no launch without a boot, and a stop would end cloud-init halfway, which it does not repair. */

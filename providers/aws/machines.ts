@@ -124,7 +124,7 @@ const waitForNew = (context: Context, vmId: string, doing: string, made: string)
   })
 
 /** Without an answer, or with one that tells of trouble at AWS, it may have made the machine. */
-const isRefusal = (error: unknown): boolean =>
+export const isRefusal = (error: unknown): boolean =>
   isFailure(error) && codeOf(error) !== null && !['hypervisor-unreachable', 'busy'].includes(error.failure.kind)
 
 /**
