@@ -207,8 +207,9 @@ export type Provider = {
    * Makes machines of a checkpoint of machine `id`, or (null) of its present state: all of one moment. Each has an identity of its
    * own (vmId, mark, host key, machine-id, MAC, address, host name, random numbers, clock) before it reaches the network, and
    * nothing of the source's is ever seen there. The source stays as it is. With `memoryForks` and memory in that state they run
-   * when this returns; otherwise they are stopped, and get their identity as they boot. Idempotent for their vmIds: what an
-   * interrupted call left of them is made anew. On failure it leaves none of them.
+   * when this returns; otherwise they get their identity as they boot: they are stopped, or boot already where a hypervisor makes no
+   * machine without a boot, as after `createVm`. The caller starts them. Idempotent for their vmIds: what an interrupted call left
+   * of them is made anew. On failure it leaves none of them.
    */
   fork?(id: string, checkpoint: CheckpointName | null, targets: readonly ForkTarget[]): Promise<void>
   /** A fork goes on with the memory of its source. */

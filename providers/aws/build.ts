@@ -3,12 +3,12 @@ import { type BuildMachines, bootMachine } from '../../base-image/build-machine.
 import { duringBuild } from '../../base-image/build-note.ts'
 import { checkImageName, imageExists } from '../../base-image/image.ts'
 import { prepareGuest, proveMachine } from '../../base-image/stages.ts'
-import { allow, fail } from '../../src/errors.ts'
+import { fail } from '../../src/errors.ts'
 import type { BaseManifest, BuildBase, CreateOptions } from '../provider.ts'
 import { folderOf } from './aws.ts'
-import { type Context, look, MOST_LOOKS, poll, tagResources } from './context.ts'
-import { deleteMachine } from './delete.ts'
-import { describeImages, imageBytes, imagesNamed, isOwnImage, removeImage, writeManifest } from './images.ts'
+import { type Context, look, tagResources } from './context.ts'
+import { deleteMachine, describeImages } from './delete.ts'
+import { imageBytes, imagesNamed, isOwnImage, removeImage, waitForImage, writeManifest } from './images.ts'
 import { launchMachine, sshInfo, startMachine, stopMachine } from './machines.ts'
 import { specifications, TAG, tagOf } from './marks.ts'
 import { type Image, madeImage } from './parse.ts'
@@ -136,17 +136,7 @@ const captureImage = async ({ context, request, source, builder }: Build): Promi
     madeImage,
     { doing },
   )
-  const image = await poll(MOST_LOOKS, async () => {
-    if (signal.aborted) throw fail('cancelled', `${doing}: cancelled`)
-    const [seen] = await describeImages(context, { ImageIds: [ImageId] }, doing).catch(failure => [
-      allow('no-such-image')(failure),
-    ])
-    if (seen?.State === 'failed' || seen?.State === 'error')
-      throw fail('unknown', `${doing}: AWS could not make the image: ${seen.StateReason?.Message || seen.State}`)
-    return seen?.State === 'available' ? seen : undefined
-  })
-  if (image === undefined) throw fail('timeout', `${doing}: AWS did not make the image in time`)
-  return image
+  return waitForImage(context, ImageId, doing, signal)
 }
 
 /** A machine of the image must boot, take its own name and key, and work. */

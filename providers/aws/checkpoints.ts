@@ -15,26 +15,25 @@ import {
   tagResources,
   tagsOf,
 } from './context.ts'
-import { describeSnapshots } from './delete.ts'
-import { allowCodes } from './explain.ts'
+import { deleteSnapshot, describeSnapshots } from './delete.ts'
 import { clientToken, startMachine, stopMachine } from './machines.ts'
 import { checkpointOf, parseMark, specifications, TAG, tagOf } from './marks.ts'
-import { type Instance, madeSnapshot, madeTask, type Snapshot, type Task } from './parse.ts'
+import { type Instance, madeSnapshot, madeTask, type Snapshot, type Tag, type Task } from './parse.ts'
 import { type Doing, removeFormerDisks, waitForTask, whileUnderWay } from './replacements.ts'
 
 /** Each attempt has a token of its own: that of a task that failed brings that one back. */
 const MOST_ATTEMPTS = 5
 const FAILED = ['failed', 'failed-detached']
 
-const checkName = (name: string): string => {
+export const checkName = (name: string): string => {
   if (parseCheckpointName(name) !== name) throw fail('usage', `"${name}" is not a checkpoint name`)
   return name
 }
 
-type Checkpoint = { name: string; snapshot: Snapshot }
+export type Checkpoint = { name: string; snapshot: Snapshot }
 
 /** Oldest first; those that AWS could not make are left out. A crash may have left two of one name: the newer one counts. */
-const checkpointsOf = async (context: Context, id: string, doing: string): Promise<Checkpoint[]> => {
+export const checkpointsOf = async (context: Context, id: string, doing: string): Promise<Checkpoint[]> => {
   const found = await describeSnapshots(context, [byTag(TAG.vm, checkId(id))], doing)
   return found
     .flatMap(snapshot => {
@@ -44,6 +43,13 @@ const checkpointsOf = async (context: Context, id: string, doing: string): Promi
     .sort((one, other) => (one.snapshot.StartTime < other.snapshot.StartTime ? -1 : 1))
 }
 const isUsable = ({ snapshot }: Checkpoint): boolean => snapshot.State !== 'error'
+
+/** Fails with `no-such-checkpoint`. */
+export const requireCheckpoint = (found: readonly Checkpoint[], name: string, doing: string): Checkpoint => {
+  const checkpoint = found.findLast(each => each.name === name && isUsable(each))
+  if (checkpoint !== undefined) return checkpoint
+  throw fail('no-such-checkpoint', `${doing}: it has no such checkpoint`)
+}
 
 const requireRoot = (instance: Instance, doing: string): string => {
   const volume = rootVolumeOf(instance)
@@ -55,7 +61,8 @@ const requireRoot = (instance: Instance, doing: string): string => {
   )
 }
 
-const stillCopies = (doing: string) => fail('busy', `${doing}: AWS still copies its checkpoints`, 'Try again later.')
+export const stillCopies = (doing: string) =>
+  fail('busy', `${doing}: AWS still copies its checkpoints`, 'Try again later.')
 
 /**
  * A restore follows a checkpoint that keeps the state before it, and waits until AWS has copied what it restores. The guest goes on
@@ -69,6 +76,26 @@ const waitForEarlier = async (context: Context, id: string, doing: string): Prom
   if (areWhole === undefined) throw stillCopies(doing)
 }
 
+/** Of the root volume as it is. Returns its id. */
+export const makeSnapshot = async (
+  { context, doing }: Doing,
+  instance: Instance,
+  description: string,
+  tags: readonly Tag[],
+): Promise<string> => {
+  const request = {
+    VolumeId: requireRoot(instance, doing),
+    Description: description,
+    TagSpecifications: specifications(['snapshot'], tags),
+  }
+  // AWS makes a few of one volume at a time, and one within some seconds.
+  const made = await poll(LOOKS_FOR_NEW, () =>
+    context.aws.ask('ec2 create-snapshot', request, madeSnapshot, { doing }).catch(allow('busy')),
+  )
+  if (made !== undefined) return made.SnapshotId
+  throw fail('busy', `${doing}: AWS still makes earlier ones of this machine`, 'Try again in a minute.')
+}
+
 export const makeCheckpoint = async (context: Context, id: string, name: string): Promise<{ sizeBytes: null }> => {
   const doing = `making the checkpoint ${checkName(name)} of ${id}`
   if (isPreRestore(name)) await waitForEarlier(context, id, doing)
@@ -76,26 +103,13 @@ export const makeCheckpoint = async (context: Context, id: string, name: string)
   const { mark, instance } = machine
   if (before.some(each => each.name === name && isUsable(each)))
     throw fail('already-exists', `${doing}: it already exists`)
-  const request = {
-    VolumeId: requireRoot(instance, doing),
-    Description: `agent-swarm: ${id}, ${name}`,
-    TagSpecifications: specifications(
-      ['snapshot'],
-      [
-        ...tagsOf(context, mark),
-        { Key: TAG.checkpoint, Value: name },
-        { Key: TAG.captured, Value: statusOf(instance) === 'stopped' ? 'stopped' : 'running' },
-      ],
-    ),
-  }
-  // AWS makes a few of one volume at a time, and one within some seconds.
-  const made = await poll(LOOKS_FOR_NEW, () =>
-    context.aws.ask('ec2 create-snapshot', request, madeSnapshot, { doing }).catch(allow('busy')),
-  )
-  if (made === undefined)
-    throw fail('busy', `${doing}: AWS still makes earlier ones of this machine`, 'Try again in a minute.')
+  const made = await makeSnapshot({ context, doing }, instance, `agent-swarm: ${id}, ${name}`, [
+    ...tagsOf(context, mark),
+    { Key: TAG.checkpoint, Value: name },
+    { Key: TAG.captured, Value: statusOf(instance) === 'stopped' ? 'stopped' : 'running' },
+  ])
   await poll(LOOKS_FOR_NEW, async () =>
-    (await checkpointsOf(context, id, doing)).find(({ snapshot }) => snapshot.SnapshotId === made.SnapshotId),
+    (await checkpointsOf(context, id, doing)).find(({ snapshot }) => snapshot.SnapshotId === made),
   )
   await removeFormerDisks({ context, doing }, machine, async () => before.map(({ snapshot }) => snapshot))
   return { sizeBytes: null }
@@ -121,9 +135,7 @@ export const deleteCheckpoint = async (context: Context, id: string, name: strin
   const doing = `deleting the checkpoint ${checkName(name)} of ${id}`
   const [, found] = await Promise.all([look(context, id), checkpointsOf(context, id, doing)])
   for (const { snapshot } of found.filter(each => each.name === name))
-    await context.aws
-      .tell('ec2 delete-snapshot', { SnapshotId: snapshot.SnapshotId }, { doing })
-      .catch(allowCodes('InvalidSnapshot.NotFound'))
+    await deleteSnapshot(context, snapshot.SnapshotId, doing)
 }
 
 // ── Restore ──
@@ -201,8 +213,7 @@ export const restoreCheckpoint = async (context: Context, id: string, name: stri
   const restore: Restore = { context, id, name, doing: `restoring ${id} to ${checkName(name)}` }
   const { doing } = restore
   const [machine, found] = await Promise.all([look(context, id), checkpointsOf(context, id, doing)])
-  const checkpoint = found.findLast(each => each.name === name && isUsable(each))
-  if (checkpoint === undefined) throw fail('no-such-checkpoint', `${doing}: it has no such checkpoint`)
+  const checkpoint = requireCheckpoint(found, name, doing)
   const earlier = await whileUnderWay(restore, machine.instance)
   const isSame = earlier?.TaskState === 'succeeded' && tagOf(earlier.Tags, TAG.checkpoint) === name
   if (!isSame) {

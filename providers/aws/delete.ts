@@ -21,9 +21,11 @@ import {
 } from './context.ts'
 import { allowCodes } from './explain.ts'
 import { forgetLaunch, isLaunchNoted } from './launch-note.ts'
-import { checkpointOf, parseMark, TAG } from './marks.ts'
+import { checkpointOf, forkImageName, parseMark, TAG, tagOf } from './marks.ts'
 import {
+  type Image,
   type Instance,
+  images,
   type Snapshot,
   type SpotRequest,
   snapshots,
@@ -38,11 +40,21 @@ const GIB = 1024 ** 3
 /** Commands at a time: each takes a processor for a second or two. */
 const AT_ONCE = 4
 
-type Parts = { instances: Instance[]; volumes: Volume[]; snapshots: Snapshot[]; spotRequests: SpotRequest[] }
+type Parts = {
+  instances: Instance[]
+  volumes: Volume[]
+  snapshots: Snapshot[]
+  /** Of forks alone. */
+  images: Image[]
+  spotRequests: SpotRequest[]
+}
 type Filters = Parameters<typeof describeInstances>[1]
 
 export const describeSnapshots = ({ aws }: Pick<Context, 'aws'>, filters: Filters, doing: string) =>
   aws.ask('ec2 describe-snapshots', { OwnerIds: ['self'], Filters: filters }, snapshots, { doing })
+
+export const describeImages = ({ aws }: Pick<Context, 'aws'>, input: object, doing: string): Promise<Image[]> =>
+  aws.ask('ec2 describe-images', input, images, { doing })
 
 export const describeSpotRequests = ({ aws }: Pick<Context, 'aws'>, filters: Filters, doing: string) =>
   aws.ask('ec2 describe-spot-instance-requests', { Filters: filters }, spotRequests, { doing })
@@ -51,30 +63,37 @@ export const describeSpotRequests = ({ aws }: Pick<Context, 'aws'>, filters: Fil
 const isOpen = ({ State }: SpotRequest): boolean => ['open', 'active', 'disabled'].includes(State)
 const isThere = ({ State }: Volume): boolean => State !== 'deleting' && State !== 'deleted'
 const exists = ({ State }: Instance): boolean => State.Name !== 'terminated'
+/** A fork made it of another machine, to launch this one. */
+const isOfFork = ({ Tags }: Snapshot): boolean => tagOf(Tags, TAG.fork) !== null
 
-const PARTS = ['volume', 'snapshot', 'spot-instances-request'] as const
+const PARTS = ['volume', 'snapshot', 'image', 'spot-instances-request'] as const
 type Part = (typeof PARTS)[number]
 
-/** `wanted`: of which types, besides instances. */
+/** `id` null: of all machines of any home. `wanted`: of which types, besides instances. */
 const findParts = async (
   context: Context,
-  filters: Filters,
+  id: string | null,
   doing: string,
   wanted: readonly Part[] = PARTS,
 ): Promise<Parts> => {
-  const { aws } = context
+  const { aws, homeId } = context
+  const filters = id === null ? [MARKED] : [byTag(TAG.vm, id)]
+  // A fork that was killed has left one without tags.
+  const named = id === null ? [MARKED] : [{ Name: 'name', Values: [forkImageName(homeId, id)] }]
   const only = <T>(type: Part, ask: () => Promise<T[]>) => (wanted.includes(type) ? ask() : [])
-  const [instances, disks, copies, requests] = await Promise.all([
+  const [instances, disks, copies, forkImages, requests] = await Promise.all([
     describeInstances(context, filters, doing),
     only('volume', () => aws.ask('ec2 describe-volumes', { Filters: filters }, volumes, { doing })),
     only('snapshot', () => describeSnapshots(context, filters, doing)),
+    only('image', () => describeImages(context, { Owners: ['self'], Filters: named }, doing)),
     only('spot-instances-request', () => describeSpotRequests(context, filters, doing)),
   ])
   return {
     instances: instances.filter(exists),
     volumes: disks.filter(isThere),
     // Backups have the tags of their volume, too: AWS or somebody else made them.
-    snapshots: copies.filter(({ Tags }) => checkpointOf(Tags) !== null),
+    snapshots: copies.filter(each => checkpointOf(each.Tags) !== null || isOfFork(each)),
+    images: forkImages,
     spotRequests: requests.filter(isOpen),
   }
 }
@@ -103,6 +122,8 @@ const ownParts = (context: Context, id: string, parts: Parts): Parts => {
     instances,
     volumes: parts.volumes.filter(own),
     snapshots: parts.snapshots.filter(own),
+    // Their name has our home.
+    images: parts.images,
     spotRequests: parts.spotRequests.filter(own),
   }
 }
@@ -120,6 +141,36 @@ const terminate = async (context: Context, ids: readonly string[], doing: string
       return found.some(exists) ? undefined : true
     }))
   if (isGone === undefined) throw fail('timeout', `${doing}: AWS does not terminate it`, 'Try again later.')
+}
+
+export const deregisterImage = ({ aws }: Context, ImageId: string, doing: string): Promise<void> =>
+  aws
+    .tell('ec2 deregister-image', { ImageId }, { doing })
+    .catch(allowCodes('InvalidAMIID.NotFound', 'InvalidAMIID.Unavailable'))
+
+/** `allowed`: codes that are no failure, besides that it does not exist. */
+export const deleteSnapshot = (
+  { aws }: Context,
+  SnapshotId: string,
+  doing: string,
+  ...allowed: string[]
+): Promise<void> =>
+  aws.tell('ec2 delete-snapshot', { SnapshotId }, { doing }).catch(allowCodes('InvalidSnapshot.NotFound', ...allowed))
+
+/**
+ * Images first: AWS keeps a snapshot that one is registered of
+ * (https://docs.aws.amazon.com/ebs/latest/userguide/ebs-deleting-snapshot.html). That of a fork may not be shown yet; its snapshot is
+ * looked for again.
+ */
+const removeCopies = async (
+  context: Context,
+  { images: forkImages, snapshots: copies }: Pick<Parts, 'images' | 'snapshots'>,
+  doing: string,
+): Promise<void> => {
+  await inBatches(forkImages, ({ ImageId }) => deregisterImage(context, ImageId, doing))
+  await inBatches(copies, each =>
+    deleteSnapshot(context, each.SnapshotId, doing, ...(isOfFork(each) ? ['InvalidSnapshot.InUse'] : [])),
+  )
 }
 
 /** The disks of a machine go with it, and are looked for again afterwards. */
@@ -152,9 +203,7 @@ const removeParts = async (context: Context, id: string, parts: Parts, doing: st
     await inBatches(parts.volumes, ({ VolumeId }) =>
       aws.tell('ec2 delete-volume', { VolumeId }, { doing }).catch(allowCodes('InvalidVolume.NotFound', 'VolumeInUse')),
     )
-  await inBatches(parts.snapshots, ({ SnapshotId }) =>
-    aws.tell('ec2 delete-snapshot', { SnapshotId }, { doing }).catch(allowCodes('InvalidSnapshot.NotFound')),
-  )
+  await removeCopies(context, parts, doing)
 }
 
 const isEmpty = (parts: Parts): boolean => Object.values(parts).every(items => items.length === 0)
@@ -162,7 +211,7 @@ const isEmpty = (parts: Parts): boolean => Object.values(parts).every(items => i
 /** Removes the machine and everything that it has in AWS. Done when nothing with its mark is left. */
 export const deleteMachine = async (context: Context, id: string): Promise<void> => {
   const doing = `deleting ${checkId(id)}`
-  const find = async () => ownParts(context, id, await findParts(context, [byTag(TAG.vm, id)], doing))
+  const find = async () => ownParts(context, id, await findParts(context, id, doing))
   // A launch that was killed may have made a machine that AWS does not show yet.
   const looks = isLaunchNoted(context, id) ? LOOKS_FOR_NEW : 1
   let parts = await poll(looks, async () => {
@@ -177,6 +226,18 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
   })
   if (isDone === undefined) throw fail('timeout', `${doing}: AWS still has parts of it`, 'Try again later.')
   forgetLaunch(context, id)
+}
+
+/** What a fork needed to launch its machines, of which this one was the first. */
+export const removeForkCopies = async (context: Context, id: string, doing: string): Promise<void> => {
+  const isDone = await poll(LOOKS_FOR_NEW, async () => {
+    const found = ownParts(context, id, await findParts(context, id, doing, ['snapshot', 'image']))
+    const copies = { images: found.images, snapshots: found.snapshots.filter(isOfFork) }
+    if (copies.images.length + copies.snapshots.length === 0) return true
+    await removeCopies(context, copies, doing)
+    return undefined
+  })
+  if (isDone === undefined) throw fail('timeout', `${doing}: AWS still has its image or snapshot`, 'Try again later.')
 }
 
 // ── What is left ──
@@ -204,7 +265,7 @@ export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
   const wanted = await partsWithoutMachine(context, doing)
   if (wanted.length === 0) return []
   // At one time: a machine may have been made meanwhile.
-  const parts = await findParts(context, [MARKED], doing, wanted)
+  const parts = await findParts(context, null, doing, wanted)
   const machines = vmIdsOf(parts.instances)
   const left = new Map<string, Leftover>()
   const add = (tags: readonly Tag[], hasDisk: boolean, gibibytes: number) => {
@@ -214,13 +275,16 @@ export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
     left.set(vmId, { vmId, hasDisk: before.hasDisk || hasDisk, bytes: before.bytes + gibibytes * GIB })
   }
   for (const { Tags, Size } of parts.volumes) add(Tags, true, Size)
-  for (const { Tags, VolumeSize } of parts.snapshots) add(Tags, true, VolumeSize)
+  // That of a fork has nothing that its source does not have.
+  for (const each of parts.snapshots) add(each.Tags, !isOfFork(each), each.VolumeSize)
+  for (const { Tags } of parts.images) add(Tags, false, 0)
   for (const { Tags } of parts.spotRequests) add(Tags, false, 0)
   return [...left.values()]
 }
 
 /** A machine that AWS terminates at this moment is gone already for `look`: what it has is left, and its disk may stay. */
 export const hasLeftDisk = async (context: Context, id: string): Promise<boolean> => {
-  const parts = await findParts(context, [byTag(TAG.vm, checkId(id))], `looking for what ${id} left`)
-  return !parts.instances.some(isPresent) && parts.volumes.length + parts.snapshots.length > 0
+  const parts = await findParts(context, checkId(id), `looking for what ${id} left`, ['volume', 'snapshot'])
+  const copies = parts.snapshots.filter(each => !isOfFork(each))
+  return !parts.instances.some(isPresent) && parts.volumes.length + copies.length > 0
 }

@@ -7,22 +7,19 @@ import { join } from 'node:path'
 import { failIfBuilding } from '../../base-image/build-note.ts'
 import { checkImageName, parseManifest } from '../../base-image/image.ts'
 import { IMAGE_PROFILES } from '../../src/domain.ts'
-import { fail } from '../../src/errors.ts'
+import { allow, fail } from '../../src/errors.ts'
 import { writeFileAtomic } from '../../src/files.ts'
 import { noSuchImage } from '../no-such-image.ts'
 import type { BaseImage, BaseManifest, ImageBeginning } from '../provider.ts'
 import { folderOf } from './aws.ts'
-import { byTag, type Context, describeInstances, machinesIn } from './context.ts'
-import { describeSnapshots } from './delete.ts'
-import { allowCodes } from './explain.ts'
+import { byTag, type Context, describeInstances, MOST_LOOKS, machinesIn, poll } from './context.ts'
+import { deleteSnapshot, deregisterImage, describeImages, describeSnapshots } from './delete.ts'
 import { imageOf, TAG, tagOf } from './marks.ts'
-import { type Image, images } from './parse.ts'
+import type { Image } from './parse.ts'
 
 const GIB = 1024 ** 3
 const TAGGED = { Name: 'tag-key', Values: [TAG.image] }
 
-export const describeImages = ({ aws }: Pick<Context, 'aws'>, input: object, doing: string): Promise<Image[]> =>
-  aws.ask('ec2 describe-images', input, images, { doing })
 const ofOurs = (filter: typeof TAGGED | ReturnType<typeof byTag>) => ({ Owners: ['self'], Filters: [filter] })
 
 /** What the guest sees of the root device, in bytes. */
@@ -58,6 +55,26 @@ export const listImages = async (context: Context): Promise<string[]> =>
   (await describeImages(context, ofOurs(TAGGED), 'listing the base images'))
     .filter(isProven)
     .flatMap(({ Tags }) => imageOf(Tags) ?? [])
+
+/** Waits until machines can be made of an image that was just made. */
+export const waitForImage = async (
+  context: Context,
+  imageId: string,
+  doing: string,
+  signal?: AbortSignal,
+): Promise<Image> => {
+  const image = await poll(MOST_LOOKS, async () => {
+    if (signal?.aborted) throw fail('cancelled', `${doing}: cancelled`)
+    const [seen] = await describeImages(context, { ImageIds: [imageId] }, doing).catch(failure => [
+      allow('no-such-image')(failure),
+    ])
+    if (seen?.State === 'failed' || seen?.State === 'error')
+      throw fail('unknown', `${doing}: AWS could not make the image: ${seen.StateReason?.Message || seen.State}`)
+    return seen?.State === 'available' ? seen : undefined
+  })
+  if (image === undefined) throw fail('timeout', `${doing}: AWS did not make the image in time`)
+  return image
+}
 
 // ── Manifests ──
 
@@ -129,18 +146,14 @@ export const describeBaseImages = async (context: Context): Promise<BaseImage[]>
  * there.
  */
 export const removeImage = async (context: Context, name: string, doing: string): Promise<boolean> => {
-  const { aws } = context
   const { named, copies } = await findImages(context, doing)
   const own = named.filter(each => each.name === name && isOwnImage(context, each.image)).map(({ image }) => image)
   const snapshots = copies.filter(copy => imageOf(copy.Tags) === name && isOwnImage(context, copy))
   for (const { ImageId } of own) {
-    await aws
-      .tell('ec2 deregister-image', { ImageId }, { doing })
-      .catch(allowCodes('InvalidAMIID.NotFound', 'InvalidAMIID.Unavailable'))
+    await deregisterImage(context, ImageId, doing)
     rmSync(manifestFile(context, ImageId), { force: true })
   }
-  for (const { SnapshotId } of snapshots)
-    await aws.tell('ec2 delete-snapshot', { SnapshotId }, { doing }).catch(allowCodes('InvalidSnapshot.NotFound'))
+  for (const { SnapshotId } of snapshots) await deleteSnapshot(context, SnapshotId, doing)
   return own.length + snapshots.length > 0
 }
 

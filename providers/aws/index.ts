@@ -7,6 +7,7 @@ import { deleteCheckpoint, listCheckpoints, makeCheckpoint, restoreCheckpoint } 
 import { type Context, look, statusOf } from './context.ts'
 import { deleteMachine, hasLeftDisk, listLeftovers } from './delete.ts'
 import { available, diagnose } from './diagnose.ts'
+import { forkMachine } from './fork.ts'
 import { beginning, deleteImage, describeBaseImages, listImages } from './images.ts'
 import { endingsOfMachines } from './interruptions.ts'
 import { isolationReport } from './isolated.ts'
@@ -36,6 +37,7 @@ export const openAws = (tools: Tools<AwsSettings>): Provider => {
     restore: (id, name) => restoreCheckpoint(context, id, name),
     listCheckpoints: id => listCheckpoints(context, id),
     deleteCheckpoint: (id, name) => deleteCheckpoint(context, id, name),
+    fork: (id, checkpoint, targets) => forkMachine(context, id, checkpoint, targets),
     isolated: () => isolationReport(context),
     diagnose: signal => diagnose(context, signal),
     hasLeftDisk: id => hasLeftDisk(context, id),

@@ -1,7 +1,7 @@
 /** The life of machines: created, started, stopped, listed. */
 import { createHash } from 'node:crypto'
 import { GUEST_USER, userData } from '../../base-image/seed.ts'
-import type { Ticket } from '../../src/domain.ts'
+import type { EnvironmentKey } from '../../src/domain.ts'
 import { fail, isFailure } from '../../src/errors.ts'
 import type { CreateOptions, ForeignMachine, Interruption, SshInfo, VmInfo } from '../provider.ts'
 import {
@@ -30,6 +30,7 @@ import { forgetLaunch, isLaunchNoted, noteLaunch } from './launch-note.ts'
 import { markTags, type Size, sizeTag, specifications, TAG, tagOf } from './marks.ts'
 import { type Image, type Instance, launched, type Tag } from './parse.ts'
 import { learnPrice } from './prices.ts'
+import type { AwsSettings } from './settings.ts'
 import { chooseType } from './types.ts'
 
 /** Looks at a guest that shuts down, which take five minutes together. Then its power is cut. */
@@ -44,28 +45,32 @@ export const clientToken = (...words: readonly string[]): string =>
 
 // ── Create ──
 
+/** `machineId`: of one whose disk was another machine's. */
+type Seeded = Pick<CreateOptions, 'publicKey' | 'hostKey'> & { machineId?: string }
 type Launch = {
-  ticket: Ticket | null
-  options: CreateOptions
-  image: Image
+  ticket: EnvironmentKey | null
+  options: Seeded & { vmId: string }
+  image: Pick<Image, 'ImageId' | 'RootDeviceName'>
   size: Size
+  market: AwsSettings['awsMarket']
   /** A launch of it was interrupted before. */
   isAgain: boolean
 }
 
-const seedTag = ({ publicKey, hostKey }: CreateOptions): Tag => ({
+const seedTag = ({ publicKey, hostKey, machineId }: Seeded): Tag => ({
   Key: TAG.seed,
-  Value: clientToken(publicKey, hostKey.publicKey),
+  Value: clientToken(publicKey, hostKey.publicKey, ...(machineId === undefined ? [] : [machineId])),
 })
-/** Whether it was made with other keys: nobody can log in to it, or knows it by its host key. */
-const hasOtherKeys = ({ Tags }: Instance, options: CreateOptions): boolean =>
+/** Whether it was made with other keys: nobody can log in to it, or knows it by its host key. Or by another call of a fork. */
+const hasOtherKeys = ({ Tags }: Instance, options: Seeded): boolean =>
   ![null, seedTag(options).Value].includes(tagOf(Tags, TAG.seed))
 
 /** Everything of the machine gets its mark as it is made: what a crash leaves has an owner. */
-const launchRequest = (context: Context, { ticket, options, image, size }: Launch, attempt: number) => {
-  const { vmId, publicKey, hostKey } = options
-  const { awsMarket, awsSecurityGroup, awsSubnet } = context.settings
-  const isSpot = awsMarket === 'spot'
+const launchRequest = (context: Context, launch: Launch, attempt: number) => {
+  const { ticket, options, image, size, market } = launch
+  const { vmId } = options
+  const { awsSecurityGroup, awsSubnet } = context.settings
+  const isSpot = market === 'spot'
   const tags = markTags({ vmId, ticket, home: context.homeId })
   const others = ['volume', 'network-interface', ...(isSpot ? ['spot-instances-request'] : [])]
   return {
@@ -74,7 +79,7 @@ const launchRequest = (context: Context, { ticket, options, image, size }: Launc
     MinCount: 1,
     MaxCount: 1,
     ClientToken: clientToken(vmId, `launch ${attempt}`),
-    UserData: userData({ hostname: vmId, publicKey, hostKey }),
+    UserData: userData({ hostname: vmId, ...options }),
     SecurityGroupIds: [awsSecurityGroup],
     ...(awsSubnet === null ? {} : { SubnetId: awsSubnet }),
     // No role: nothing that a guest reads there lets it do anything in the account.
@@ -108,9 +113,9 @@ const creditsOf = (type: string) => (/^t\d/.test(type) ? { CreditSpecification: 
 
 const isEnding = ({ State }: Instance): boolean => State.Name === 'shutting-down' || State.Name === 'terminated'
 
-/** Waits until AWS shows it. One that ended by itself says why; `made`: its id, where it is known. */
-const waitForNew = (context: Context, vmId: string, doing: string, looks: number, made: string | null) =>
-  poll(looks, async () => {
+/** Waits until AWS shows it. One that ended by itself says why; `made`: its id. */
+const waitForNew = (context: Context, vmId: string, doing: string, made: string) =>
+  poll(MOST_LOOKS, async () => {
     const found = await describeInstances(context, [byTag(TAG.vm, vmId)], doing)
     const ended = found.find(each => each.InstanceId === made && isEnding(each))
     if (ended !== undefined)
@@ -119,7 +124,7 @@ const waitForNew = (context: Context, vmId: string, doing: string, looks: number
   })
 
 /** Without an answer, or with one that tells of trouble at AWS, it may have made the machine. */
-const isRefusal = (error: unknown): boolean =>
+export const isRefusal = (error: unknown): boolean =>
   isFailure(error) && codeOf(error) !== null && !['hypervisor-unreachable', 'busy'].includes(error.failure.kind)
 
 /**
@@ -133,16 +138,16 @@ const takeMade = async (
   doing: string,
 ): Promise<Instance | undefined> => {
   const { vmId } = options
-  const existing = await waitForNew(context, vmId, doing, LOOKS_FOR_NEW, null)
-  if (existing !== undefined && !hasOtherKeys(existing, options)) return existing
-  if (existing !== undefined) {
-    await deleteMachine(context, vmId)
-    noteLaunch(context, vmId)
-    return undefined
-  }
-  const ended = (await describeInstances(context, [byTag(TAG.vm, vmId)], doing)).filter(isEnding)
-  if (isAgain && ended.length < attempt)
+  const shown = await poll(LOOKS_FOR_NEW, async () => {
+    const found = await describeInstances(context, [byTag(TAG.vm, vmId)], doing)
+    const existing = found.find(each => !isEnding(each))
+    return existing !== undefined || found.length >= attempt ? { existing } : undefined
+  })
+  if (shown === undefined && isAgain)
     throw fail('busy', `${doing}: AWS does not show what an interrupted launch made`, 'Try again in a minute.')
+  if (shown?.existing === undefined || !hasOtherKeys(shown.existing, options)) return shown?.existing
+  await deleteMachine(context, vmId)
+  noteLaunch(context, vmId)
   return undefined
 }
 
@@ -165,7 +170,7 @@ const launch = async (context: Context, given: Launch, doing: string): Promise<I
     }
     const made = answer.Instances.find(each => !isEnding(each))
     if (made !== undefined) {
-      const seen = await waitForNew(context, vmId, doing, MOST_LOOKS, made.InstanceId)
+      const seen = await waitForNew(context, vmId, doing, made.InstanceId)
       if (seen !== undefined) return seen
       throw fail('timeout', `${doing}: AWS made it, and does not show it`, 'Try again later.')
     }
@@ -183,10 +188,25 @@ const requireDisk = (doing: string, image: Image, diskGiB: number): void => {
     )
 }
 
+/** On failure, it leaves nothing of the machine. */
+export const makeInstance = async (context: Context, given: Launch, doing: string): Promise<Instance> => {
+  const { vmId } = given.options
+  noteLaunch(context, vmId)
+  try {
+    const instance = await launch(context, given, doing)
+    forgetLaunch(context, vmId)
+    await learnPrice(context, instance)
+    return instance
+  } catch (error) {
+    await deleteMachine(context, vmId)
+    throw error
+  }
+}
+
 /** Makes the machine from this image, which may be anybody's. */
 export const launchMachine = async (
   context: Context,
-  ticket: Ticket | null,
+  ticket: EnvironmentKey | null,
   image: Image,
   options: CreateOptions,
   onPhase: (phase: string) => void,
@@ -200,16 +220,9 @@ export const launchMachine = async (
   const size: Size = { type: chosen.type, cpus: chosen.cpus, memoryMiB: chosen.memoryMiB, diskGiB }
   onPhase('define')
   const isAgain = isLaunchNoted(context, vmId)
-  noteLaunch(context, vmId)
-  try {
-    const instance = await launch(context, { ticket, options, image, size, isAgain }, doing)
-    forgetLaunch(context, vmId)
-    await learnPrice(context, instance)
-    return { vmId, ticket, ip: null, status: statusOf(instance) }
-  } catch (error) {
-    await deleteMachine(context, vmId)
-    throw error
-  }
+  const market = context.settings.awsMarket
+  const instance = await makeInstance(context, { ticket, options, image, size, market, isAgain }, doing)
+  return { vmId, ticket, ip: null, status: statusOf(instance) }
 }
 
 export const noSecurityGroup = (doing: string) =>
@@ -221,7 +234,7 @@ export const noSecurityGroup = (doing: string) =>
 
 export const createMachine = async (
   context: Context,
-  ticket: Ticket | null,
+  ticket: EnvironmentKey | null,
   baseImage: string,
   options: CreateOptions,
   onPhase: (phase: string) => void,

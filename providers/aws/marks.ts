@@ -8,7 +8,7 @@ export const TAG = {
   home: 'agent-swarm:home',
   /** Instance type, CPUs, MiB of memory and GiB of disk at the launch. */
   size: 'agent-swarm:size',
-  /** Of an instance: which keys its user data has. */
+  /** Of an instance: which keys its user data has, and of a fork which machine-id. */
   seed: 'agent-swarm:seed',
   checkpoint: 'agent-swarm:checkpoint',
   /** Whether the machine ran at the checkpoint. */
@@ -19,6 +19,8 @@ export const TAG = {
   /** Of an image: its profile, once it is proven. */
   proven: 'agent-swarm:proven',
   source: 'agent-swarm:source',
+  /** Of an image and a snapshot that a fork needs while it launches its machines: the machine that is forked. */
+  fork: 'agent-swarm:fork',
 } as const
 
 export type Mark = {
@@ -72,6 +74,12 @@ export const checkpointOf = (tags: readonly Tag[]): string | null =>
   valid(tagOf(tags, TAG.checkpoint), text => CHECKPOINT_NAME.test(text))
 export const imageOf = (tags: readonly Tag[]): string | null =>
   valid(tagOf(tags, TAG.image), text => IMAGE_NAME.test(text))
+
+/**
+ * The image that machines are forked from, until they run. Version 2.9.19 of the program registers no image with tags, so its name
+ * is its mark as well: the home, and the first of the forks. At most 128 characters, and unique in account and region.
+ */
+export const forkImageName = (home: string, vmId: string): string => `agent-swarm/${home}/${vmId}`
 
 export const specifications = (types: readonly string[], tags: readonly Tag[]) =>
   types.map(ResourceType => ({ ResourceType, Tags: tags }))

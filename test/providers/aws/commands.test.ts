@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import type { ForkTarget } from '../../../providers/provider.ts'
 import { awsOptions, BASE, openUnit, type Unit } from '../../support/ec2/bench.ts'
 
 const PAGE = resolve(import.meta.dirname, '../../../docs/commands-aws.md')
@@ -15,6 +16,11 @@ const shown = (unit: Unit, argv: readonly string[], at: number): string => {
   return `aws ${service} ${command} --cli-input-json '${input}'${how} ${rest.join(' ')}`
 }
 const withoutSeed = (input: Record<string, unknown>) => ({ ...input, UserData: '#cloud-config …' })
+
+const target = (n: number): ForkTarget => {
+  const { vmId, publicKey, hostKey } = awsOptions(`as-drop-2100-${n}-5e6f7a8${n}`)
+  return { vmId, ticket: `DROP-2100~${n}`, publicKey, hostKey }
+}
 
 const record = async (): Promise<string> => {
   const unit = openUnit({ looks: { change: 1, shown: 0 }, settings: { awsMarket: 'spot' } })
@@ -33,6 +39,7 @@ const record = async (): Promise<string> => {
     ['checkpoint', () => provider.checkpoint(ID, 'before-refactor')],
     ['restore', () => provider.restore(ID, 'before-refactor')],
     ['delete a checkpoint', async () => provider.deleteCheckpoint?.(ID, 'before-refactor')],
+    ['two attempts', async () => provider.fork?.(ID, null, [1, 2].map(target))],
     ['stop', () => provider.stopVm(ID)],
     ['start again', () => provider.startVm(ID)],
     ['the look of each minute', () => Promise.all([provider.listVms(), provider.endings?.(), provider.leftovers?.()])],

@@ -3,7 +3,7 @@
  * next start does, finishing the create or undoing it, leaves one machine or nothing, and nothing without an owner.
  */
 import { expect, onTestFinished, test } from 'vitest'
-import type { Provider } from '../../../providers/provider.ts'
+import type { ForkTarget, Provider } from '../../../providers/provider.ts'
 import { allow } from '../../../src/errors.ts'
 import { awsOptions, BASE, HOME_ID, openUnit, type Unit } from '../../support/ec2/bench.ts'
 import { tagValue } from '../../support/ec2/ec2.ts'
@@ -48,13 +48,20 @@ const saved = async (): Promise<Unit> => {
   await unit.ec2.script(ID, 'echo later >state')
   return unit
 }
-/** What exists and is not ours by its mark. */
+/** What exists and is not ours by its mark. An image has it in its name until it has tags. */
 const withoutOwner = ({ ec2 }: Unit): string[] => {
-  const { instances, volumes, snapshots, requests } = ec2.state
+  const { instances, volumes, snapshots, requests, images } = ec2.state
   const present = [...instances.values()].filter(({ state }) => state !== 'terminated')
-  return [...present, ...volumes.values(), ...snapshots.values(), ...requests.values()]
-    .filter(({ tags }) => tagValue(tags, 'agent-swarm:vm') !== ID || tagValue(tags, 'agent-swarm:home') !== HOME_ID)
-    .map(({ id }) => id)
+  const things = [...present, ...volumes.values(), ...snapshots.values(), ...requests.values()]
+  const isOurs = (vmId: string | null, home: string | null) =>
+    [ID, ...FORKS.map(fork => fork.vmId)].includes(vmId ?? '') && home === HOME_ID
+  return [
+    ...things.filter(({ tags }) => !isOurs(tagValue(tags, 'agent-swarm:vm'), tagValue(tags, 'agent-swarm:home'))),
+    ...[...images.values()].filter(({ isRegistered, name }) => {
+      const [, home = null, vmId = null] = name.split('/')
+      return isRegistered && !isOurs(vmId, home)
+    }),
+  ].map(({ id }) => id)
 }
 
 type Case = {
@@ -64,8 +71,28 @@ type Case = {
   next: (provider: Provider) => Promise<unknown>
   check: (unit: Unit) => unknown
 }
+const FORKS: ForkTarget[] = [1, 2].map(n => {
+  const { vmId, publicKey, hostKey } = awsOptions(`as-ab-1-${n}-0000000${n}`)
+  return { vmId, publicKey, hostKey, ticket: `AB-1~${n}` }
+})
+const fork =
+  (checkpoint: string | null) =>
+  async (provider: Provider): Promise<void> =>
+    provider.fork?.(ID, checkpoint, FORKS)
+/** The same one, forked and with its source as it was; nothing that a fork needs for a while is left. */
+const checkForks = async (unit: Unit, state: string): Promise<void> => {
+  const { ec2 } = unit
+  for (const { vmId } of FORKS) {
+    expect(await ec2.script(vmId, 'cat state')).toBe(state)
+    await unit.open().deleteVm(vmId)
+  }
+  expect(await ec2.script(ID, 'cat state')).toBe('later')
+  expect([ec2.state.volumes.size, ec2.state.snapshots.size, ec2.state.images.size]).toEqual([1, 1, 1])
+}
 const fresh = async () => openUnit({ looks: { change: 1, shown: 2 }, settings: { awsMarket: 'spot' } })
-const aliveOf = ({ ec2 }: Unit) => ec2.instancesOf(ID).filter(({ state }) => state !== 'terminated').length
+/** Instances of any machine. */
+const aliveOf = ({ ec2 }: Unit) =>
+  [...ec2.state.instances.values()].filter(({ state }) => state !== 'terminated').length
 
 const cases: Readonly<Record<string, Case>> = {
   'create, which is done again': {
@@ -111,6 +138,28 @@ const cases: Readonly<Record<string, Case>> = {
       // The disk that AWS replaced goes with the next checkpoint.
       await unit.open().checkpoint(ID, 'next')
       expect(unit.ec2.state.volumes.size).toBe(1)
+    },
+  },
+  'fork, which is done again': {
+    begin: saved,
+    work: fork(null),
+    next: fork(null),
+    check: unit => checkForks(unit, 'later'),
+  },
+  'fork of a checkpoint, which is done again': {
+    begin: saved,
+    work: fork('one'),
+    next: fork('one'),
+    check: unit => checkForks(unit, 'saved'),
+  },
+  'fork, which is undone': {
+    begin: saved,
+    work: fork(null),
+    // What the runner does with attempts that were not handed out.
+    next: provider => Promise.all(FORKS.map(({ vmId }) => provider.deleteVm(vmId))),
+    check: unit => {
+      const { volumes, snapshots, images } = unit.ec2.state
+      expect([volumes.size, snapshots.size, images.size, aliveOf(unit)]).toEqual([1, 1, 1, 1])
     },
   },
   'delete, which is done again': {

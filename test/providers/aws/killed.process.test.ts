@@ -56,3 +56,25 @@ test('create, restore and delete that were killed are finished by the same comma
   const { stderr } = await swarm('delete', 'AB-1').catch(error => ({ stderr: String(error) }))
   expect([ec2.everything(), await json('list'), await json('reconcile', '--dry-run')], stderr).toEqual([before, [], []])
 })
+
+test('a fork that was killed leaves no attempt, image or snapshot, and the next one makes it', {
+  timeout: 600_000,
+}, async () => {
+  const { ec2, swarm, json, killedAt } = await open()
+  await swarm('create', 'AB-1')
+  const [{ vmId }] = await json('list')
+  await ec2.script(vmId, 'echo saved >state')
+  const before = ec2.everything()
+  for (const action of ['RegisterImage', 'RunInstances']) {
+    await killedAt(action, 'fork', 'AB-1')
+    expect(ec2.everything().length, action).toBeGreaterThan(before.length)
+    await swarm('reconcile')
+    expect([action, ec2.everything(), await json('reconcile', '--dry-run')]).toEqual([action, before, []])
+  }
+  await swarm('fork', 'AB-1')
+  const attempts = (await json('list')).filter((row: { vmId: string }) => row.vmId !== vmId)
+  expect(attempts).toMatchObject([{ status: 'running', attempt: { of: 'AB-1' } }])
+  expect(await ec2.script(attempts[0].vmId, 'cat state')).toBe('saved')
+  await swarm('delete', 'AB-1', '--force')
+  expect(await ec2.script(attempts[0].vmId, 'cat state')).toBe('saved')
+})

@@ -7,12 +7,13 @@ import { guestOn } from '../../support/ec2/guest.ts'
 import { noAws } from '../../support/ec2/program.ts'
 
 const ID = 'as-ab-1-00000001'
+const FORK = 'as-ab-1-1-00000002'
 const WANTED = [
   ...['RunInstances', 'CancelSpotInstanceRequests', 'DescribeSecurityGroups', 'CreateImage', 'DeregisterImage'],
-  ...['DeleteVolume', 'GetProducts', 'DescribeTags'],
+  ...['DeleteVolume', 'GetProducts', 'DescribeTags', 'RegisterImage', 'DescribeImages', 'DescribeSnapshots'],
 ]
 
-/** The inputs of a life with Spot, an image of its own, and a disk that stays. */
+/** The inputs of a life with Spot, an image of its own, a fork, and a disk that stays. */
 const inputs = async (): Promise<Map<string, object>> => {
   const { ec2, provider } = openUnit({ settings: { awsMarket: 'spot', awsSubnet: 'subnet-0bbbbbbbbbbbbbbbb' } })
   onTestFinished(ec2.close)
@@ -41,6 +42,8 @@ const inputs = async (): Promise<Map<string, object>> => {
   await provider.isolated?.()
   await provider.leftovers?.()
   await provider.createVm('AB-1', BASE, awsOptions(ID))
+  const { publicKey, hostKey } = awsOptions(FORK)
+  await provider.fork?.(ID, null, [{ vmId: FORK, ticket: 'AB-1~1', publicKey, hostKey }])
   const instance = ec2.instanceOf(ID)
   instance.mappings = instance.mappings.map(mapping => ({ ...mapping, goesAlong: false }))
   await provider.deleteVm(ID)

@@ -22,7 +22,7 @@ test('every trap names a test that there is, and that is its own', () => {
 const MISTAKES = [
   ...['InvalidAction', 'InvalidParameterValue', 'InvalidInstanceID.Malformed', 'InvalidAMIID.Malformed', 'InvalidID'],
   ...['InvalidBlockDeviceMapping', 'IdempotentParameterMismatch', 'InvalidSpotInstanceRequestID.NotFound'],
-  'InvalidParameterCombination',
+  ...['InvalidParameterCombination', 'InvalidAMIName.Malformed'],
 ]
 
 test('every refusal of our EC2 is one that the provider understands, or our own mistake', () => {

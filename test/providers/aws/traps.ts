@@ -179,6 +179,67 @@ export const traps: readonly Trap[] = [
     'disks',
     'a task that failed leaves the machine as it was',
   ),
+  // Forks
+  row(
+    'a root volume comes from the image',
+    'A launch changes its size, type and DeleteOnTermination alone.',
+    'forks',
+    'the forks are launched from one image of one snapshot',
+  ),
+  row(
+    'an image needs a snapshot that is whole',
+    'IncorrectState while AWS copies it.',
+    'forks',
+    'a fork waits until AWS has copied its snapshot',
+  ),
+  row(
+    'register-image has defaults of old',
+    'i386, paravirtual and no ENA, which types of today refuse.',
+    'forks',
+    'the image says of its machines what AWS says of their source',
+  ),
+  row(
+    'a licence is in the metadata of the snapshot',
+    'Where it is not, the image has another platform, and is to be thrown away.',
+    'forks',
+    'a licence that AWS does not find in the snapshot',
+  ),
+  row(
+    '2.9.19 registers no image with tags',
+    'Killed before they are written, nothing tells whose it is but its name.',
+    'forks',
+    'killed before its image has tags',
+  ),
+  row(
+    'a Spot request names its image',
+    'It launches again by what it says, and the image is gone.',
+    'forks',
+    'forks are on demand where machines are Spot',
+  ),
+  row(
+    'a name is free some time after its image',
+    'InvalidAMIName.Duplicate.',
+    'forks',
+    'the name of an image that was deregistered is taken for a moment',
+  ),
+  row(
+    'an image that is not shown keeps its snapshot',
+    'InvalidSnapshot.InUse.',
+    'forks',
+    'a snapshot whose image AWS does not show yet',
+  ),
+  row(
+    'a token of a fork before',
+    'Its machine has the state of another moment.',
+    'forks',
+    'a machine of an interrupted fork is of another moment',
+  ),
+  row(
+    'cloud-init keeps the login keys that are there',
+    'Whoever logs in to the source would log in to its forks.',
+    'forks',
+    'a fork has the size of its source and an identity of its own',
+  ),
   // Delete
   row(
     'a Spot request launches again',

@@ -3,6 +3,7 @@ import { byToken, checkTags, filtersOf, type Input, passes, tagsFor } from './re
 import {
   copyDisk,
   type Image,
+  type ImageKind,
   type Instance,
   later,
   lookAt,
@@ -59,7 +60,9 @@ const createSnapshot = (state: State, input: Input) => {
 
 const describeSnapshots = (state: State, input: Input) => {
   const seen = [...state.snapshots.values()].filter(
-    snapshot => lookAt(snapshot) && passes(snapshot.tags, filtersOf(input), { status: snapshot.state }),
+    snapshot =>
+      lookAt(snapshot) &&
+      passes(snapshot.tags, filtersOf(input), { status: snapshot.state, 'snapshot-id': snapshot.id }),
   )
   const answer = seen.map(show)
   passTime(seen)
@@ -169,12 +172,21 @@ const describeTasks = (state: State, input: Input) => {
 
 // ── Images ──
 
+/** Of an image, and of an instance that was made of it. */
+export const showKind = ({ architecture, virtualization, ena, bootMode, platform }: ImageKind) => ({
+  ...{ Architecture: architecture, VirtualizationType: virtualization, EnaSupport: ena, PlatformDetails: platform },
+  ...(bootMode === null ? {} : { BootMode: bootMode }),
+})
+
 const showImage = (image: Image) => ({
-  ...{ ImageId: image.id, Name: image.name, State: image.state, Architecture: image.architecture },
+  ...{ ImageId: image.id, Name: image.name, State: image.state, ...showKind(image.kind) },
   ...{ RootDeviceName: image.rootDevice, RootDeviceType: 'ebs', CreationDate: '2026-11-28T09:00:00.000Z' },
   BlockDeviceMappings: [{ DeviceName: image.rootDevice, Ebs: { SnapshotId: image.snapshot, VolumeSize: image.size } }],
   Tags: image.tags,
 })
+
+/** Nobody tags the images of others here. */
+const isOwn = ({ isRegistered, tags }: Image): boolean => isRegistered || tags.length > 0
 
 const describeImages = (state: State, input: Input) => {
   const ids = input.ImageIds as string[] | undefined
@@ -184,7 +196,8 @@ const describeImages = (state: State, input: Input) => {
   const seen = [...state.images.values()].filter(
     image =>
       (ids?.includes(image.id) ?? true) &&
-      ((input.Owners as string[] | undefined)?.includes('self') !== true || image.tags.length > 0) &&
+      ((input.Owners as string[] | undefined)?.includes('self') !== true || isOwn(image)) &&
+      (ids !== undefined || image.hidden === 0) &&
       passes(image.tags, filtersOf(input), { name: image.name, state: image.state }),
   )
   const answer = seen.map(image => showImage(image))
@@ -192,12 +205,45 @@ const describeImages = (state: State, input: Input) => {
   return { Images: answer }
 }
 
-const createImage = (state: State, input: Input) => {
-  checkTags(input, 'image', 'snapshot')
+const newName = (state: State, input: Input): string => {
   const name = String(input.Name)
+  if (!/^[\w()[\] ./'@-]{3,128}$/.test(name)) throw refuse('InvalidAMIName.Malformed', `AMI name ${name} is invalid.`)
   const existing = [...state.images.values()].find(image => image.name === name)
   if (existing !== undefined)
     throw refuse('InvalidAMIName.Duplicate', `AMI name ${name} is already in use by AMI ${existing.id}`)
+  return name
+}
+
+/** Of a snapshot, with AWS's defaults for what the request does not say. A licence that the snapshot does not tell is lost. */
+const registerImage = (state: State, input: Input) => {
+  const name = newName(state, input)
+  const rootDevice = String(input.RootDeviceName)
+  const mappings = (input.BlockDeviceMappings ?? []) as { DeviceName: string; Ebs: { SnapshotId: string } }[]
+  const id = mappings.find(({ DeviceName }) => DeviceName === rootDevice)?.Ebs.SnapshotId
+  const snapshot = state.snapshots.get(String(id))
+  if (snapshot === undefined) throw refuse('InvalidSnapshot.NotFound', `The snapshot '${id}' does not exist.`)
+  if (snapshot.state !== 'completed') throw refuse('IncorrectState', `Snapshot '${id}' is not 'completed'.`)
+  const image: Image = {
+    ...{ ...state.thing(), id: state.newId('ami'), name, state: 'pending', rootDevice },
+    ...{ snapshot: snapshot.id, size: snapshot.size, isRegistered: true },
+    kind: {
+      architecture: String(input.Architecture ?? 'i386'),
+      virtualization: input.VirtualizationType === 'hvm' ? 'hvm' : 'paravirtual',
+      ena: input.EnaSupport === true,
+      bootMode: input.BootMode === undefined ? null : String(input.BootMode),
+      platform: 'Linux/UNIX',
+    },
+  }
+  state.images.set(image.id, image)
+  later(state, image, () => {
+    image.state = 'available'
+  })
+  return { ImageId: image.id }
+}
+
+const createImage = (state: State, input: Input) => {
+  checkTags(input, 'image', 'snapshot')
+  const name = newName(state, input)
   const instance = state.instances.get(String(input.InstanceId))
   if (instance === undefined)
     throw refuse('InvalidInstanceID.NotFound', `The instance ID '${input.InstanceId}' does not exist`)
@@ -206,7 +252,7 @@ const createImage = (state: State, input: Input) => {
   const image: Image = {
     ...state.thing(tagsFor(input, 'image')),
     ...{ id: state.newId('ami'), name, state: 'pending', rootDevice: instance.rootDevice },
-    ...{ snapshot: snapshot.id, size: volume.size, architecture: 'x86_64' },
+    ...{ snapshot: snapshot.id, size: volume.size, kind: instance.kind, isRegistered: false },
   }
   state.images.set(image.id, image)
   later(state, image, () => {
@@ -222,12 +268,25 @@ const deregister = (state: State, id: string): Input => {
 }
 
 /** An image that somebody else published. */
-export const publishImage = (state: State, more: Partial<Pick<Image, 'architecture' | 'size'>> = {}): string => {
+export const publishImage = (
+  state: State,
+  { size = 8, ...kind }: Partial<ImageKind & Pick<Image, 'size'>> = {},
+): string => {
   const snapshotId = state.newId('snap')
   copyDisk(state, null, snapshotId)
   const image: Image = {
     ...{ ...state.thing(), hidden: 0, id: state.newId('ami'), name: `debian-${state.images.size}`, state: 'available' },
-    ...{ rootDevice: '/dev/xvda', snapshot: snapshotId, size: 8, architecture: 'x86_64', ...more },
+    ...{ rootDevice: '/dev/xvda', snapshot: snapshotId, size, isRegistered: false },
+    kind: {
+      ...{
+        architecture: 'x86_64',
+        virtualization: 'hvm',
+        ena: true,
+        bootMode: 'uefi-preferred',
+        platform: 'Linux/UNIX',
+      },
+      ...kind,
+    },
   }
   state.images.set(image.id, image)
   return image.id
@@ -262,6 +321,7 @@ export const diskActions = {
   DescribeReplaceRootVolumeTasks: describeTasks,
   DescribeImages: describeImages,
   CreateImage: createImage,
+  RegisterImage: registerImage,
   DeregisterImage: (state: State, input: Input) => deregister(state, String(input.ImageId)),
   CreateTags: createTags,
 }

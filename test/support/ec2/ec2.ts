@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import { inGuest } from './cloud-init.ts'
 import { diskActions, publishImage } from './disks.ts'
 import { announce, bringBack, end, instanceActions, interrupt } from './instances.ts'
 import { accountActions, GROUP, type Input } from './requests.ts'
@@ -115,7 +116,7 @@ export const openEc2 = (options: Partial<Ec2Options> = {}) => {
       const instance = only(vmId)
       if (instance.state !== 'running') throw new Error(`${vmId} is ${instance.state}`)
       const disk = rootFolder(vmId)
-      const { stdout } = await promisify(execFile)('/bin/sh', ['-c', text], {
+      const { stdout } = await promisify(execFile)('/bin/sh', ['-c', inGuest(text)], {
         cwd: disk,
         env: { HOME: disk, PATH: process.env.PATH },
       })
@@ -127,6 +128,7 @@ export const openEc2 = (options: Partial<Ec2Options> = {}) => {
         ...[...state.instances.values()].filter(each => each.state !== 'terminated').map(({ id }) => id),
         ...state.volumes.keys(),
         ...state.snapshots.keys(),
+        ...[...state.images.values()].filter(({ isRegistered }) => isRegistered).map(({ id }) => id),
         ...[...state.requests.values()].filter(each => each.state !== 'cancelled').map(({ id }) => id),
       ].sort(),
     close: () => rmSync(root, { recursive: true, force: true }),

@@ -1,4 +1,6 @@
 /** What AWS does with instances, volumes and Spot requests. Inputs and answers have the names of AWS's model. */
+import { boot } from './cloud-init.ts'
+import { showKind } from './disks.ts'
 import { byToken, checkTags, filtersOf, GROUP, type Input, passes, SUBNET, TYPES, tagsFor } from './requests.ts'
 import {
   copyDisk,
@@ -21,6 +23,7 @@ const show = (instance: Instance) => ({
   InstanceId: instance.id,
   InstanceType: instance.type,
   ImageId: instance.image,
+  ...showKind(instance.kind),
   State: { Code: 0, Name: instance.state },
   ...(instance.reason === null ? {} : { StateReason: instance.reason }),
   ...(instance.publicIp === null ? {} : { PublicIpAddress: instance.publicIp }),
@@ -86,6 +89,7 @@ const run = (state: State, instance: Instance): void => {
   later(state, instance, () => {
     instance.state = 'running'
     instance.publicIp = state.address('203.0')
+    boot(state, instance)
   })
 }
 
@@ -112,6 +116,7 @@ const makeInstance = (state: State, input: Input, tags: readonly Tag[]): Instanc
     metadata: (input.MetadataOptions ?? {}) as Record<string, unknown>,
     groups: (input.SecurityGroupIds ?? []) as string[],
     profile: input.IamInstanceProfile ?? null,
+    kind: findImage(state, String(input.ImageId)).kind,
     credits: creditsOf(input),
   }
   state.instances.set(instance.id, instance)
@@ -131,10 +136,16 @@ const launch = (state: State, input: Input): string => {
   const type = TYPES[String(input.InstanceType)]
   if (type === undefined)
     throw refuse('InvalidParameterValue', `Invalid value '${input.InstanceType}' for InstanceType.`)
-  if (!type.architectures.includes(image.architecture))
+  const { architecture, virtualization, ena } = image.kind
+  if (!type.architectures.includes(architecture))
+    throw refuse('InvalidParameterValue', `The architecture '${architecture}' of the specified AMI does not match.`)
+  // All types here are of the Nitro system.
+  if (virtualization !== 'hvm')
+    throw refuse('InvalidParameterCombination', `Virtualization type '${virtualization}' is not supported.`)
+  if (!ena)
     throw refuse(
-      'InvalidParameterValue',
-      `The architecture '${image.architecture}' of the specified AMI does not match.`,
+      'InvalidParameterCombination',
+      `Enhanced networking with the Elastic Network Adapter (ENA) is required for the '${input.InstanceType}' instance type.`,
     )
   const group = ((input.SecurityGroupIds ?? []) as string[]).find(id => id !== GROUP)
   if (group !== undefined) throw refuse('InvalidGroup.NotFound', `The security group '${group}' does not exist`)

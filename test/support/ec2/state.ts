@@ -41,8 +41,18 @@ export type Instance = Thing & {
   metadata: Record<string, unknown>
   groups: string[]
   profile: unknown
+  kind: ImageKind
   /** How a type that earns CPU credits spends more than it has: not at all, or for money. Null: its type earns none. */
   credits: 'standard' | 'unlimited' | null
+}
+/** What an image says of the machines that are made of it. */
+export type ImageKind = {
+  architecture: string
+  virtualization: 'hvm' | 'paravirtual'
+  ena: boolean
+  bootMode: string | null
+  /** Whose licence they have. */
+  platform: string
 }
 export type Image = Thing & {
   id: string
@@ -51,7 +61,9 @@ export type Image = Thing & {
   rootDevice: string
   snapshot: string
   size: number
-  architecture: string
+  kind: ImageKind
+  /** Of a snapshot of this account. */
+  isRegistered: boolean
 }
 export type SpotRequest = Thing & {
   id: string
