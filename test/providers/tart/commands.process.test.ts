@@ -11,6 +11,7 @@ const EARLIER = 'as-drop-2-0000000b'
 const FORKS = [
   { ...tartOptions('as-drop-2100-1-0000000c'), ticket: 'DROP-2100~1' },
   { ...tartOptions('as-drop-2100-2-0000000d'), ticket: 'DROP-2100~2' },
+  { ...tartOptions('as-drop-2100-3-0000000e'), ticket: 'DROP-2100~3' },
 ]
 
 /** What the shell does that leaves `tart run` behind, and what differs between two hosts. */
@@ -61,10 +62,10 @@ test('the commands of a life are those of docs/commands-tart.md', async () => {
   await ready(bench, ID)
   lives.push(['restore', await step(() => provider.restore(ID, 'before-refactor'))])
   await ready(bench, ID)
-  lives.push(['two forks of a running machine', await step(async () => provider.fork?.(ID, null, FORKS))])
+  lives.push(['two forks of a running machine', await step(async () => provider.fork?.(ID, null, FORKS.slice(0, 2)))])
   await ready(bench, ID)
   lives.push(
-    ['fork of a checkpoint', await step(async () => provider.fork?.(ID, 'before-refactor', FORKS.slice(0, 1)))],
+    ['fork of a checkpoint', await step(async () => provider.fork?.(ID, 'before-refactor', FORKS.slice(2)))],
     ['stop', await step(() => provider.stopVm(ID))],
     ['delete a checkpoint', await step(async () => provider.deleteCheckpoint?.(ID, 'before-refactor'))],
     ['delete', await step(() => provider.deleteVm(ID))],
