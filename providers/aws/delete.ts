@@ -1,4 +1,4 @@
-/** The end of machines, and what is left of those that do not exist any more. Everything is found by its tags, nothing by its name. */
+/** The end of machines, and what is left of those that do not exist any more. It is found by its tags; the image of a fork by its name. */
 import { allow, fail } from '../../src/errors.ts'
 import type { Leftover } from '../provider.ts'
 import {
