@@ -136,7 +136,7 @@ export const powerOff = async (context: Context, { name }: Pick<Machine, 'name'>
 }
 
 /** Shuts the guest down; powers it off after a grace period. */
-export const stopRunning = async (context: Context, machine: Machine, doing: string): Promise<void> => {
+const stopRunning = async (context: Context, machine: Machine, doing: string): Promise<void> => {
   if (machine.state !== 'running') return
   await shutDown(context, machine)
   if (await isRunning(context, machine.name)) await powerOff(context, machine, doing)
