@@ -73,6 +73,8 @@ test('each fork of a machine that runs boots as a machine of its own, and the ma
   expect([source, await provider.listCheckpoints(ID), macOf(VM), read(VM, 'machine-id')]).toEqual(before)
   expect(read(VM, 'first-boots')).toBe(`${ID}\n`)
   expect(mac.vms()).toHaveLength(5)
+  for (const trap of ['clone does not check that the source is stopped', 'clone replaces a VM without a word'])
+    expect(mac.sprung()).not.toContain(trap)
 })
 
 test('the seed of a fork has an instance id, keys and a machine-id of its own; that of a new machine has no machine-id', async () => {
