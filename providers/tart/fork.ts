@@ -1,6 +1,6 @@
 /**
- * Forks are clones of a checkpoint or of the stopped machine, which boot with a seed of their own. No clone depends on what it was
- * cloned from.
+ * Forks are clones of a checkpoint or of the stopped machine, which boot with a seed of their own. A clone does not depend on its
+ * source.
  */
 import { randomBytes } from 'node:crypto'
 import type { CheckpointName } from '../../src/domain.ts'

@@ -15,7 +15,7 @@ const [ONE, TWO] = [target(1), target(2)]
 const FORKS = [ONE, TWO]
 
 const failing = (kind: string) => ({ failure: { kind } })
-/** What the account has besides what it is published with. */
+/** How many of each the account has. */
 const counts = ({ ec2 }: Unit) => {
   const { instances, volumes, snapshots, images } = ec2.state
   const alive = [...instances.values()].filter(({ state }) => state !== 'terminated')

@@ -97,7 +97,7 @@ describe.skipIf(noPwsh !== null)(`forks on Hyper-V${leftOut}`, { timeout }, () =
       expectOnlySource(home)
     })
 
-  test('a copy that depends on another disk is no fork', async () => {
+  test('a copy that depends on another disk is refused', async () => {
     const home = opened()
     change(home, { convertsToChains: true })
     await expect(fork(home, 'one', one)).rejects.toMatchObject(failsWith('unknown', /depends on another disk/))

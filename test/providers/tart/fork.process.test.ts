@@ -171,7 +171,7 @@ test.for<[string, number]>([
   expect(await bench.provider.leftovers?.()).toEqual([])
 })
 
-test('a machine that does not start again is told, and there is no fork', async () => {
+test('when the machine does not start again, the fork fails and says so, and leaves nothing', async () => {
   const { mac, provider } = bench
   await create()
   await start()

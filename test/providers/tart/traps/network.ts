@@ -2,10 +2,21 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
-import { imageVm, ready, tartOptions } from '../../../support/tart/bench.ts'
+import { imageVm, ready, type TartBench, tartOptions } from '../../../support/tart/bench.ts'
 import { direct, runDirect } from '../../../support/tart/direct.ts'
 import { until } from '../../../support/wait.ts'
 import { config, created, ID, kind, never, OTHER, type Row, seed, seedFor, started, VM } from './life.ts'
+
+/** Clones the stopped machine, boots the clone with a seed of its own, and returns a file of its guest. */
+const readInClone = async (bench: TartBench, file: string): Promise<string> => {
+  await started(bench)
+  await bench.provider.stopVm(ID)
+  bench.mac.tart('clone', VM, 'copied')
+  const { macAddress } = config(bench, 'copied')
+  await runDirect(bench.mac, 'copied', ['--disk', `${seed(bench, 'copied.iso', seedFor(macAddress))}:ro`])
+  await until('it boots', () => direct(bench.mac, ['ip', 'copied']).code === 0)
+  return readFileSync(join(bench.mac.guestOf('copied') ?? '', file), 'utf8')
+}
 
 export const network: readonly Row[] = [
   {
@@ -48,14 +59,8 @@ export const network: readonly Row[] = [
     says: 'unless its seed gives it another one',
     spring: bench =>
       never('a clone has the machine-id of its source', async () => {
-        await started(bench)
-        await bench.provider.stopVm(ID)
-        bench.mac.tart('clone', VM, 'copied')
-        const { macAddress } = config(bench, 'copied')
-        await runDirect(bench.mac, 'copied', ['--disk', `${seed(bench, 'copied.iso', seedFor(macAddress))}:ro`])
-        await until('it boots', () => direct(bench.mac, ['ip', 'copied']).code === 0)
-        const machineId = (name: string) => readFileSync(join(bench.mac.guestOf(name) ?? '', 'machine-id'), 'utf8')
-        expect(machineId('copied')).toBe(machineId(VM))
+        const copied = await readInClone(bench, 'machine-id')
+        expect(copied).toBe(readFileSync(join(bench.mac.guestOf(VM) ?? '', 'machine-id'), 'utf8'))
       }),
   },
   {
@@ -63,13 +68,7 @@ export const network: readonly Row[] = [
     says: 'who logs in to a machine logs in to its clones, unless their seed removes the keys first',
     spring: bench =>
       never('cloud-init keeps the login keys that are there', async () => {
-        await started(bench)
-        await bench.provider.stopVm(ID)
-        bench.mac.tart('clone', VM, 'copied')
-        const { macAddress } = config(bench, 'copied')
-        await runDirect(bench.mac, 'copied', ['--disk', `${seed(bench, 'copied.iso', seedFor(macAddress))}:ro`])
-        await until('it boots', () => direct(bench.mac, ['ip', 'copied']).code === 0)
-        const keys = readFileSync(join(bench.mac.guestOf('copied') ?? '', 'home/.ssh/authorized_keys'), 'utf8')
+        const keys = await readInClone(bench, 'home/.ssh/authorized_keys')
         expect(keys).toBe(`${tartOptions(ID).publicKey}\nk\n`)
       }),
   },
