@@ -118,11 +118,34 @@ const stopAgain = async (target: Target): Promise<void> => {
   })
 }
 
-/** Whether an earlier try decided the delete, and nobody can have worked in the machine since. */
+/**
+ * Rescues what is unsaved, or keeps the machine and throws. `rescued`: the clause about what earlier tries rescued; the one about all
+ * of it is returned, and null when there was nothing.
+ */
+const rescueOrKeep = async (
+  target: Target,
+  mergedCommits: readonly string[] | undefined,
+  rescued: string | null,
+): Promise<string | null> => {
+  const { caller } = target
+  let isStarted = false
+  const onStart = () => {
+    isStarted = true
+  }
+  try {
+    const saved = await rescueWork(target, mergedCommits, onStart)
+    return [rescued, saved].filter(clause => clause !== null).join('; ') || null
+  } catch (error) {
+    if (isStarted && caller.signal.aborted && caller.actionId === null) await stopAgain(target)
+    if (caller.signal.aborted || changedNothing(error)) throw error
+    throw await keepMachine(target, error)
+  }
+}
+
+/** Whether an earlier try decided the delete, and the machine is off since. While it runs, people and agents go on working in it. */
 const isDecided = async (earlier: Try | undefined, { provider, row }: Target): Promise<boolean> => {
   if (earlier?.detail.reached !== 'decided' || row.status !== 'deleting' || row.desired !== 'absent') return false
-  // After a failure, which was reported, people may have gone on working.
-  return earlier.result === 'interrupted' || (await observe(provider, row)) !== 'running'
+  return (await observe(provider, row)) !== 'running'
 }
 
 const removeMachine = async (target: Target): Promise<void> => {
@@ -146,7 +169,7 @@ const removeMachine = async (target: Target): Promise<void> => {
 /** How a delete ends. */
 const deleted = (ticket: string, rescued: string | null) => ({
   summary: `Deleted the machine of ${ticket}, its disk and its checkpoints${rescued === null ? '' : `; ${rescued}`}`,
-  rescued: rescued ?? undefined,
+  ...(rescued === null ? {} : { rescued }),
 })
 
 /** Why there is nothing to delete. The last delete may have rescued work, which its caller was perhaps never told. */
@@ -158,7 +181,7 @@ const noMachine = ({ context, id }: Operation, ticket: Ticket): Result => {
 }
 
 export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { ticket, force, by, mergedCommits }) => {
-  const { context, id, caller } = operation
+  const { context, id } = operation
   const { registry } = context
   const row = registry.environment(ticket)
   const earlier = earlierTries(operation).at(-1)
@@ -172,24 +195,13 @@ export const deleteEnvironment: ActionRunner<'delete'> = async (operation, { tic
   const target = await targetOf(operation, ticket, row)
   if (!force && !(await isDecided(earlier, target))) {
     registry.setDetail(id, detail())
-    let isStarted = false
-    const onStart = () => {
-      isStarted = true
-    }
-    try {
-      const saved = await rescueWork(target, mergedCommits, onStart)
-      rescued = [rescued, saved].filter(clause => clause !== null).join('; ') || null
-      // Told by the next try, should this one end here.
-      registry.setDetail(id, detail())
-    } catch (error) {
-      if (isStarted && caller.signal.aborted && caller.actionId === null) await stopAgain(target)
-      if (caller.signal.aborted || changedNothing(error)) throw error
-      throw await keepMachine(target, error)
-    }
+    rescued = await rescueOrKeep(target, mergedCommits, rescued)
+    // Told by the next try, should this one end here.
+    registry.setDetail(id, detail())
   }
   await throwIfCancelled(operation)
-  // From here on the delete is decided: after a crash it continues without looking for work again. One commit: half of it would
-  // be a machine that nobody wants and nobody deletes.
+  // From here on the delete is decided: after a crash it is finished, and only a machine that still runs is looked at again. One
+  // commit: half of it would be a machine that nobody wants and nobody deletes.
   registry.exclusively(() => {
     registry.setDetail(id, { ...detail(), reached: 'decided' })
     registry.setDesired(ticket, 'absent', by)
@@ -208,11 +220,20 @@ export const finishDelete = async (
   { ticket, detail, startedAt }: Pick<OperationRow, 'ticket' | 'detail' | 'startedAt'>,
 ): Promise<Outcome | null> => {
   if (detail?.reached !== 'decided') return null
-  const { context } = operation
+  const { context, id } = operation
   const row = context.registry.environment(ticket)
   if (row !== null && (row.desired !== 'absent' || row.status !== 'deleting')) return null
-  if (row !== null) await converge(await targetOf(operation, ticket, row), 'absent')
-  const { summary, rescued } = deleted(ticket, detail.rescued ?? null)
+  let rescued = detail.rescued ?? null
+  if (row !== null) {
+    const target = await targetOf(operation, ticket, row)
+    // That may be days later: people and agents have gone on working in a machine that still runs.
+    if (!detail.force && (await observe(target.provider, row)) === 'running') {
+      rescued = await rescueOrKeep(target, undefined, rescued)
+      if (rescued !== null) context.registry.setDetail(id, { ...detail, rescued })
+    }
+    await converge(target, 'absent')
+  }
+  const end = deleted(ticket, rescued)
   const seconds = Math.max(0, (context.clock().getTime() - Date.parse(startedAt)) / 1000)
-  return { result: 'done', summary, environment: null, seconds, ...(rescued === undefined ? {} : { rescued }) }
+  return { result: 'done', ...end, environment: null, seconds }
 }

@@ -269,6 +269,19 @@ describe('a delete that was decided when its process died', () => {
     },
   )
 
+  test.for(['', 'github:1:0'])('looks again at a machine that still runs (action "%s")', async id => {
+    const actionId = id === '' ? null : id
+    expect(await it.dieAt('delete', actions.delete('DROP-1'), actionId)).toBe(true)
+    it.addUnsavedWork('DROP-1')
+    if (actionId === null)
+      expect(await recoverAll(it.context)).toMatchObject([{ ticket: 'DROP-1', failure: kept.failure }])
+    else expect(await it.do(actions.delete('DROP-1'), { actionId })).toMatchObject(kept)
+    // It is off now, and no longer what its delete was decided about.
+    expect(await recoverAll(it.context)).toEqual([])
+    expect(it.context.registry.environment('DROP-1')).toMatchObject({ status: 'stopped', desired: 'stopped' })
+    expect(await it.do(actions.delete('DROP-1'))).toMatchObject(kept)
+  })
+
   test('is reported when its machine was gone already, and only its end was missing', async () => {
     expect(await it.dieAt('delete', actions.delete('DROP-1'), 'github:1:0')).toBe(true)
     const row = it.context.registry.environment('DROP-1')
