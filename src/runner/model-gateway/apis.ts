@@ -1,4 +1,5 @@
 /** The APIs of models that the gateway passes on: which requests, to where, and with which credential. */
+import type { IncomingHttpHeaders } from 'node:http'
 
 export type Api = {
   name: 'anthropic' | 'openai'
@@ -67,10 +68,13 @@ const REQUEST_HEADERS =
 /** What an answer may say: no cookie, and nothing about the account. */
 const RESPONSE_HEADERS =
   /^(?:content-type|cache-control|request-id|x-request-id|retry-after|retry-after-ms|x-should-retry)$/
-const picked = (names: RegExp, headers: Iterable<[string, string | string[] | undefined]>): Record<string, string> =>
-  Object.fromEntries(
-    [...headers].flatMap(([name, value]) => (names.test(name) && typeof value === 'string' ? [[name, value]] : [])),
-  )
-export const requestHeaders = (headers: Readonly<Record<string, string | string[] | undefined>>) =>
-  picked(REQUEST_HEADERS, Object.entries(headers))
-export const responseHeaders = (headers: Headers) => picked(RESPONSE_HEADERS, headers)
+const picked =
+  (names: RegExp) =>
+  (headers: IncomingHttpHeaders): Record<string, string> =>
+    Object.fromEntries(
+      Object.entries(headers).flatMap(([name, value]) =>
+        names.test(name) && typeof value === 'string' ? [[name, value]] : [],
+      ),
+    )
+export const requestHeaders = picked(REQUEST_HEADERS)
+export const responseHeaders = picked(RESPONSE_HEADERS)

@@ -2,8 +2,9 @@
  * The way to a model, behind the link: what a machine asks for on its port 17702. The key is added here, tokens are counted here
  * from what the maker reports, and the budget holds here, whatever the machine does. Bodies are neither kept nor logged.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Readable, Transform } from 'node:stream'
+import { type IncomingMessage, request as openRequest, type ServerResponse } from 'node:http'
+import { request as openTlsRequest } from 'node:https'
+import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { failureOf } from '../../errors.ts'
 import type { AgentRow, AgentUse, Registry } from '../../registry/registry.ts'
@@ -130,10 +131,10 @@ const replaced = (home: string, api: Api, status: number): Refusal | null => {
 const MAX_ERROR = 64 * 1024
 
 /** The start of an error's text. Whatever quotes the key, a server at `agent.modelUrl` for example, quotes it no further. */
-const errorText = async (upstream: Response, key: string): Promise<string> => {
+const errorText = async (upstream: IncomingMessage, key: string): Promise<string> => {
   const parts: Uint8Array[] = []
   let bytes = 0
-  for await (const part of upstream.body ?? []) {
+  for await (const part of upstream) {
     parts.push(part)
     bytes += part.length
     if (bytes > MAX_ERROR) break
@@ -171,22 +172,32 @@ const outOfSight = ({ api, path }: Route, request: IncomingMessage, isBegun: boo
   return mostOutput(isResponse ? text() : '')
 }
 
-const send = async (
+/**
+ * Resolves when the answer begins. Not by the built-in fetch: that gives up after 300 s without a byte (`headersTimeout` and
+ * `bodyTimeout` of its undici), while the maker still works, and bills.
+ */
+const send = (
   context: ModelGatewayContext,
   { api, path }: Route,
   request: IncomingMessage,
   key: string,
   body: Transform | null,
   signal: AbortSignal,
-): Promise<Response> => {
+): Promise<IncomingMessage> => {
   const url = new URL(path, context.config.agent?.modelUrl ?? api.origin)
-  return fetch(url, {
-    method: request.method ?? 'GET',
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+  const options = {
+    ...{ method: request.method ?? 'GET', signal },
     headers: { ...requestHeaders(request.headers), 'accept-encoding': 'identity', ...api.credential(key) },
-    ...(body === null ? {} : { body: Readable.toWeb(body) as ReadableStream, duplex: 'half' as const }),
-    redirect: 'manual',
-    signal,
-  } as RequestInit)
+    // A connection of its own: the maker may close one that was kept at the moment of its next use.
+    agent: false,
+  }
+  const upstream = (url.protocol === 'https:' ? openTlsRequest : openRequest)(url, options, resolve)
+  // Says whether the machine left or the deadline came.
+  upstream.on('error', error => reject(signal.aborted ? signal.reason : error))
+  if (body === null) upstream.end()
+  else pipeline(body, upstream).catch(reject)
+  return promise
 }
 
 const forward = async (
@@ -213,20 +224,19 @@ const forward = async (
   let isWhole = false
   try {
     const upstream = await send(context, route, request, key, hasBody ? sent.stream : null, signal)
-    isAnswered = upstream.ok
-    usage = openUsageCounter(upstream.headers.get('content-type')?.includes('event-stream') ?? false)
-    const refusal = replaced(context.home, api, upstream.status)
+    const { statusCode: status = 502, headers } = upstream
+    isAnswered = status >= 200 && status < 300
+    usage = openUsageCounter(headers['content-type']?.includes('event-stream') ?? false)
+    const refusal = replaced(context.home, api, status)
     if (refusal !== null) {
-      await upstream.body?.cancel()
-      context.warn?.({ ticket: machine.ticket, status: upstream.status }, refusal.message)
+      upstream.destroy()
+      context.warn?.({ ticket: machine.ticket, status }, refusal.message)
       return answer(response, api, refusal)
     }
-    response.writeHead(upstream.status, responseHeaders(upstream.headers))
-    if (!upstream.ok) return void response.end(await errorText(upstream, key))
-    isWhole = upstream.body === null
-    if (upstream.body === null) return void response.end()
+    response.writeHead(status, responseHeaders(headers))
+    if (!isAnswered) return void response.end(await errorText(upstream, key))
     const passing = counted(Number.POSITIVE_INFINITY, usage.read)
-    await pipeline(Readable.fromWeb(upstream.body as never), passing.stream, response, { signal })
+    await pipeline(upstream, passing.stream, response, { signal })
     isWhole = true
   } finally {
     // A machine that leaves before the answer begins pays, too: the maker has its request, and may be at work on it.
