@@ -11,7 +11,10 @@ set -eu
 : "${old_mac?}" "${mac?}" "${address?}" "${prefix?}" "${gateway?}"
 
 date -s "@$now" >/dev/null
-reseed
+# Two forks that hand out the same random numbers make the same keys.
+random=$(reseed)
+echo "$random"
+[ "$random" = 'random reseeded' ] || { echo 'its random numbers cannot be made new at once: it needs perl or python3' >&2; exit 1; }
 
 # The services that configure the network are stopped until their files name this machine: they would go on with its source's lease.
 known='systemd-networkd.socket systemd-networkd.service NetworkManager.service networking.service'

@@ -41,13 +41,13 @@ export const checkLive = async (context: Context, versions: string): Promise<Dia
   if (qemu === null) return warning('a test guest does not tell whether checkpoints can be live', null)
   const isSafe = qemu >= SAFE_SINCE
   if (!isSafe && kvmLiveCheckpoints === 'auto')
-    return ok(`${STANDS_STILL}: live ones need QEMU 8.1 or newer, or AGENT_SWARM_KVM_LIVE_CHECKPOINTS=on (docs/kvm.md)`)
+    return ok(`${STANDS_STILL}: live ones need QEMU 10 or newer, or AGENT_SWARM_KVM_LIVE_CHECKPOINTS=on (docs/kvm.md)`)
   if (!isAccepted)
     return warning(`${STANDS_STILL}: this host does not let QEMU protect a guest's memory (userfaultfd)`, USERFAULTFD)
   return isSafe
     ? ok('checkpoints of running machines are live: a test guest accepts them')
     : warning(
-        'checkpoints of running machines are live with a QEMU that loses a guest whose checkpoint is cancelled by hand (virsh domjobabort)',
-        'Use QEMU 8.1 or newer, or AGENT_SWARM_KVM_LIVE_CHECKPOINTS=auto.',
+        'checkpoints of running machines are live with a QEMU that may lose a guest whose checkpoint is cancelled by hand (virsh domjobabort)',
+        'Use QEMU 10 or newer, or AGENT_SWARM_KVM_LIVE_CHECKPOINTS=auto.',
       )
 }

@@ -18,8 +18,11 @@ import { parseSections, parseStates } from './parse.ts'
 import type { KvmSettings } from './settings.ts'
 import { type Command, inBatches } from './virsh.ts'
 
-/** In older ones, a save that is aborted, or whose disk is full, leaves the guest hanging for good (seen with 7.2; mended upstream in 8.1). */
-export const SAFE_SINCE = 8.01
+/**
+ * In older ones, a save that is aborted, or whose disk is full, may leave the guest hanging for good: 7.2 does. QEMU's changelog says
+ * that 8.1 mended it; 10.0 is the oldest in which it was tried.
+ */
+export const SAFE_SINCE = 10
 
 /** Whether a machine with this QEMU gets live checkpoints, if its host can do them. */
 export const wantsLive = ({ kvmLiveCheckpoints }: Pick<KvmSettings, 'kvmLiveCheckpoints'>, qemu: number | null) =>

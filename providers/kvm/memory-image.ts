@@ -101,7 +101,10 @@ const restoreFromPipe = async (context: Context, { image, vmId, doing }: Restore
   }
 }
 
-/** A copy of the image, in which our definition takes the place of its own. */
+/** The copy that this process began last: each waits for the one before, so that forks of one call need room for one copy. */
+let copying: Promise<unknown> = Promise.resolve()
+
+/** Of a copy of the image, in which our definition takes the place of its own. */
 const restoreFromFile = async (context: Context, { image, doing }: Restore, xml: string) => {
   const { virsh, settings, home } = context
   const info = await virsh.run(['vol-info', '--pool', settings.kvmPool, image.volume, '--bytes'])
@@ -120,6 +123,8 @@ const restoreFromFile = async (context: Context, { image, doing }: Restore, xml:
 export const restoreMemory = async (context: Context, request: Restore, xml: string): Promise<void> => {
   const times = timesRead(parseVersions(await context.virsh.run(['version', '--daemon'])).libvirt)
   const start = saveImageStart({ ...request.image, xml })
-  if (times === null || start.length * times > PIPE_BYTES) await restoreFromFile(context, request, xml)
-  else await restoreFromPipe(context, request, start, times)
+  if (times !== null && start.length * times <= PIPE_BYTES) return restoreFromPipe(context, request, start, times)
+  const copied = copying.then(() => restoreFromFile(context, request, xml))
+  copying = copied.catch(() => {})
+  return copied
 }

@@ -1,5 +1,5 @@
 /** Machines whose memory libvirt has in a file of its own (managed save): saved by us, or by the host as it shut down. */
-import { statfs } from 'node:fs/promises'
+import { stat, statfs } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { type FailureError, fail, failureOf, unless } from '../../src/errors.ts'
@@ -24,6 +24,13 @@ export const LIST_SAVED: Command = ['list', '--all', '--with-managed-save', '--n
 const saveFolder = (settings: Context['settings']): string | null => {
   if (!URL.canParse(settings.kvmUri) || new URL(settings.kvmUri).hostname !== '') return null
   return isSession(settings) ? join(homedir(), '.config/libvirt/qemu/save') : '/var/lib/libvirt/qemu/save'
+}
+
+/** Bytes on the disk of the machine's saved memory; 0 where it has none, or this user may not look. */
+export const savedBytes = async (settings: Context['settings'], id: string): Promise<number> => {
+  const folder = saveFolder(settings)
+  const file = folder === null ? null : await stat(join(folder, `${id}.save`)).catch(() => null)
+  return (file?.blocks ?? 0) * 512
 }
 
 /** Of the folder, or of the nearest one above it that exists and that we may look at. */

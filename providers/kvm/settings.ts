@@ -41,7 +41,7 @@ export const kvmSettings = {
     env: 'AGENT_SWARM_KVM_LIVE_CHECKPOINTS',
     form: oneOf('auto', 'on', 'off'),
     default: 'auto',
-    says: 'Checkpoints that a running machine hardly notices: `auto` makes them with QEMU 8.1 or newer where the host can, `on` with older QEMU, too (docs/kvm.md, Live checkpoints); `off` lets the machine stand still while its memory is written.',
+    says: 'Checkpoints that a running machine hardly notices: `auto` makes them with QEMU 10 or newer where the host can, `on` with older QEMU, too (docs/kvm.md, Live checkpoints); `off` lets the machine stand still while its memory is written.',
     example: 'on',
   },
   kvmAllow: {

@@ -8,6 +8,7 @@ import { machineOf, volumesOf } from './definition.ts'
 import { ensurePool, poolCommands, withFile } from './host.ts'
 import { parseMarks, readMark } from './marks.ts'
 import { parseNames, parseNode, parsePool, parseUsage, parseVolumes } from './parse.ts'
+import { savedBytes } from './saved.ts'
 import { type Command, inBatches } from './virsh.ts'
 
 /** virtlogd begins a new file after 2 MiB; where it does not, a guest could write without end. */
@@ -32,14 +33,16 @@ export const usageOfMachines = async (context: Context): Promise<Map<string, VmU
     const vmId = machineOf(name) ?? ''
     diskBytes.set(vmId, (diskBytes.get(vmId) ?? 0) + bytes)
   }
-  return new Map(
-    parseMarks(text)
-      .filter(mark => isOurs(context, mark))
-      .flatMap(({ vmId }) => {
-        const use = usage.get(vmId)
-        return use === undefined ? [] : [[vmId, { ...use, diskBytes: diskBytes.get(vmId) ?? 0 }] as const]
-      }),
+  const ours = parseMarks(text).filter(mark => isOurs(context, mark))
+  const found = await Promise.all(
+    ours.map(async ({ vmId }) => {
+      const use = usage.get(vmId)
+      if (use === undefined) return []
+      // libvirt keeps a saved memory outside the pool.
+      return [[vmId, { ...use, diskBytes: (diskBytes.get(vmId) ?? 0) + (await savedBytes(settings, vmId)) }] as const]
+    }),
   )
+  return new Map(found.flat())
 }
 
 export const capacityOfHost = async (context: Context): Promise<Capacity> => {

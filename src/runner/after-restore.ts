@@ -22,6 +22,11 @@ const TOLERATED_MS = 900
 /** The guest's time must lie between the host's before and after the question, give or take this. */
 const RIGHT_MS = 1_000
 const MOST_UNITS = 10
+const SAME_RANDOM = 'they may be those of another machine with this memory'
+const RANDOM_FAULTS = {
+  failed: `Its random numbers could not be made new: ${SAME_RANDOM}`,
+  mixed: `Its random numbers are new only within minutes, since it has neither perl nor python3: until then ${SAME_RANDOM}`,
+} as const
 
 export type Answer = {
   /** The guest's time, and how far behind ours it was when its line came. Milliseconds; null without a readable time. */
@@ -41,8 +46,8 @@ type Checked = Pick<Target, 'context' | 'provider'> & {
   row: Pick<Target['row'], 'vmId' | 'ssh'>
 }
 /**
- * Sentences without the last full stop. `faults`: its clock is wrong, or it is not itself: nobody should work in it unawares. `notes`:
- * what was wrong besides. `machineId` null: a guest that is a part of this system has none of its own.
+ * Sentences without the last full stop. `faults`: its clock or random numbers are wrong, or it is not itself: nobody should work in it
+ * unawares. `notes`: what was wrong besides. `machineId` null: a guest that is a part of this system has none of its own.
  */
 type Checks = { faults: string[]; notes: string[]; machineId: string | null }
 
@@ -142,12 +147,13 @@ export const check = async (target: Checked, before = ''): Promise<Checks> => {
     const answer = await ask(target, [before, ...variables, restoredScript()].join('\n'))
     const clock = await setClock(target, answer)
     return {
-      faults: [...(clock?.fault === true ? [clock.text] : []), ...identityFaults(target, answer)],
+      faults: [
+        ...(clock?.fault === true ? [clock.text] : []),
+        ...(answer.random === 'reseeded' ? [] : [RANDOM_FAULTS[answer.random]]),
+        ...identityFaults(target, answer),
+      ],
       notes: [
         ...(clock?.fault === false ? [clock.text] : []),
-        ...(answer.random === 'failed'
-          ? ['Its random numbers could not be made new: they may be those of another restore of this checkpoint']
-          : []),
         ...(answer.knowsItsName ? [] : ['It cannot look its own host name up: see /etc/hosts in it']),
         ...(answer.failed.length === 0 ? [] : [`Failed services in it: ${answer.failed.join(', ')}`]),
       ],

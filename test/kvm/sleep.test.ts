@@ -52,7 +52,7 @@ afterAll(async () => {
 test.skipIf(!isLong)(
   'its memory is saved, plain ssh wakes it, a counter in its memory goes on, and its clock is right',
   async () => {
-    const { vmId } = await listed(TICKET)
+    const { vmId, diskBytes } = await listed(TICKET)
     await inside(
       TICKET,
       "sudo mkdir -p /dev/shm && (setsid sh -c 'n=0; while :; do n=$((n+1)); echo $n >/dev/shm/counter; sleep 1; done' >/dev/null 2>&1 &)",
@@ -65,6 +65,8 @@ test.skipIf(!isLong)(
     })
     expect(await isSaved(vmId)).toBe(true)
     expect((await swarm('status', TICKET)).stdout).toContain('stopped (memory saved)')
+    // The memory counts as disk.
+    expect((await listed(TICKET)).diskBytes).toBeGreaterThan(Number(diskBytes) + 50 * 1024 ** 2)
     // Nobody starts it again by itself.
     expect(JSON.parse((await swarm('reconcile', '--dry-run', '--json')).stdout)).toEqual([])
     // Behind the host by more than a second, unless it is set.

@@ -79,7 +79,7 @@ test('a clock that nothing can set, random numbers that are those of the checkpo
   const failed = ['postgresql@15-main.service', 'evil\u001b[2J.service', 'redis-server.service']
   expect((await restored({ behind: 57, settable: false, random: 'random failed', failed })).told).toEqual([
     'Its clock is 57.0 s behind: neither the guest agent nor date over SSH could set it',
-    'Its random numbers could not be made new: they may be those of another restore of this checkpoint',
+    'Its random numbers could not be made new: they may be those of another machine with this memory',
     'Failed services in it: postgresql@15-main.service, redis-server.service',
   ])
 })

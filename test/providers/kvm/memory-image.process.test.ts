@@ -82,6 +82,14 @@ test.for([
   expect(left()).toEqual([])
 })
 
+test('forks that get a file get it one after the other: there is room for one copy at a time', async () => {
+  const of = context('10.0.0', { restore: 'ls -d kvm/tmp-* >>copies' })
+  await Promise.all([restore(of), restore(of), restore(of)])
+  const copies = readFileSync(join(folder, 'copies'), 'utf8').trim().split('\n')
+  expect([copies.length, new Set(copies).size]).toEqual([3, 3])
+  expect(left()).toEqual([])
+})
+
 test('a libvirt that refuses the image does not leave the writer waiting', async () => {
   const refused = context('9.0.0', { restore: 'echo "error: domain already exists" >&2; exit 1' })
   expect(await failureOf(restore(refused))).toMatchObject({ message: expect.stringContaining('domain already exists') })

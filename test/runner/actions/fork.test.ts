@@ -302,7 +302,7 @@ test('while attempts are made, nobody takes them for what a dead process left', 
 describe('forks of a memory, reached over SSH', () => {
   const at = { user: 'agent', port: 22 }
   /** `ids`: what each fork says of its machine-id. `hosts`: where it answers; the source is at 192.0.2.1. */
-  const fork = async ({ ids = ['1', '2'], hosts = ['192.0.2.2', '192.0.2.3'], behind = 0 }) => {
+  const fork = async ({ ids = ['1', '2'], hosts = ['192.0.2.2', '192.0.2.3'], behind = 0, random = 'reseeded' }) => {
     const source = it.vmIdOf('DROP-1')
     const indexOf = (vmId: string) => Number(vmId.match(/^as-drop-1-([12])-/)?.[1] ?? 0) - 1
     wrapProviders(it.context, provider => {
@@ -322,7 +322,7 @@ describe('forks of a memory, reached over SSH', () => {
       const id = (ids[indexOf(vmId)] ?? '0').repeat(32)
       const clock = `clock ${(it.context.clock().getTime() / 1000 - behind).toFixed(3)}`
       const lines = input.includes('fresh=')
-        ? ['random reseeded', `machine-id ${id}`, clock]
+        ? [`random ${random}`, `machine-id ${id}`, clock]
         : input === 'cat /etc/machine-id\n'
           ? [id]
           : input.includes('date -s')
@@ -347,6 +347,7 @@ describe('forks of a memory, reached over SSH', () => {
       'DROP-1~1 is not handed out: Its address 192.0.2.1',
     ],
     ['its sibling’s address', { hosts: ['192.0.2.2', '192.0.2.2'] }, 'DROP-1~2 is not handed out: it has the address'],
+    ['random numbers that are new only later', { random: 'mixed' }, 'handed out: Its random numbers are new only within minutes'],
     ['a wrong clock that nothing sets', { behind: 57 }, 'is not handed out: Its clock is 57.0 s behind'],
   ])('one with %s is not handed out, and none is made', async ([, change, message]) => {
     const text = expect.stringContaining(message)
