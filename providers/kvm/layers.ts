@@ -86,27 +86,30 @@ export const unneededVolumes = (pool: Pool, id: string, active: readonly string[
 
 /**
  * Two layers that can become one, `top` written into `base`; null when there are none. Neither is in use, has a checkpoint or is below
- * a fork, and nothing but the other stands on `base`, and nothing but one layer of the running machine's chain on `top`. `active`: the
- * disk that the machine uses, and others that it may use.
+ * the disk of another machine, and nothing but the other stands on `base`, and nothing but one layer of the running machine's chain on
+ * `top`. Both are the machine's own, or both of deleted machines, of which it is a fork: its first layer stays. `active`: the disk that
+ * the machine uses, and others that it may use.
  */
 export const mergeable = (
   { volumes, backing }: Pool,
   id: string,
   active: readonly string[],
 ): { base: string; top: string } | null => {
+  const chain = chainOf(active[0] ?? '', backing)
   const marked = new Set(layersIn(volumes, id).checkpoints.map(({ layer }) => layerVolume(id, layer)))
   const onTopOf = (volume: string) => volumes.filter(each => backing.get(each) === volume).length
-  const forked = neededByOthers({ volumes, backing }, id)
+  const others = volumes.filter(volume => isDisk(volume) && !isOf(volume, id) && !chain.includes(volume))
+  const needed = new Set(others.flatMap(volume => chainOf(volume, backing)))
+  const isOfDeleted = (volume: string) => volumes.includes(keptVolume(volume.slice(0, volume.indexOf('.'))))
   const isFree = (volume: string) =>
-    isOf(volume, id) &&
+    (isOf(volume, id) || isOfDeleted(volume)) &&
     !active.includes(volume) &&
     !marked.has(volume) &&
-    !forked.includes(volume) &&
+    !needed.has(volume) &&
     onTopOf(volume) === 1
-  const chain = chainOf(active[0] ?? '', backing)
   for (const [at, top] of chain.entries()) {
     const base = chain[at + 1]
-    if (base !== undefined && isFree(top) && isFree(base)) return { base, top }
+    if (base !== undefined && isOf(base, id) === isOf(top, id) && isFree(top) && isFree(base)) return { base, top }
   }
   return null
 }

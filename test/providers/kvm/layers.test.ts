@@ -131,6 +131,24 @@ test.for<[string, string[], number[], string, [string, string] | null]>([
   expect(found && [found.top, found.base]).toEqual(expected?.map(volumeOf) ?? null)
 })
 
+test('layers of a deleted machine become one when one machine alone stands on them, and never with its own', () => {
+  const kept = `${V}.kept`
+  const pairOf = (chains: string[], disks: string[], more: string[]) => mergeable(poolOf(chains, [], more), W, disks)
+  const pair = { top: volumeOf('1'), base: volumeOf('0') }
+  expect(pairOf(['W1>W>1>0>base'], [volumeOf('W1')], [kept])).toEqual(pair)
+  // Before its own first layer is free.
+  expect(pairOf(['W2>W1>W>1>0>base'], [volumeOf('W2')], [kept])).toEqual({ top: volumeOf('W1'), base: volumeOf('W') })
+  expect(pairOf(['W1>W>0>base'], [volumeOf('W1')], [kept])).toBeNull()
+  // The machine is still there, or another one stands on its layers.
+  expect(pairOf(['W1>W>1>0>base'], [volumeOf('W1')], [])).toBeNull()
+  const other = layerVolume('as-a-1-3-0000000c', 0)
+  const pool = poolOf(['W1>W>1>0>base'], [], [kept, other])
+  for (const below of ['1', '0']) {
+    const backing = new Map([...pool.backing, [other, volumeOf(below)]])
+    expect(mergeable({ ...pool, backing }, W, [volumeOf('W1')])).toBeNull()
+  }
+})
+
 test('layers of a deleted machine stay while a fork of it stands on them', () => {
   const kept = `${V}.kept`
   const forked = poolOf(['2>1>0>base', 'W1>W>1>0>base'], [1], [kept])
