@@ -9,6 +9,8 @@ import { BASE, ensureBase, everything, FIRST, inside, list, listed, succeed, swa
 import { ours, PATIENT, play, problemsOf } from './crash-rounds.ts'
 import { endPools, fill, poolMachines, setPools } from './ready.ts'
 
+// With an older QEMU, too, whose memory then goes through a pipe.
+process.env.AGENT_SWARM_KVM_LIVE_CHECKPOINTS = 'on'
 const READY = 'READY-1'
 
 let before: Awaited<ReturnType<typeof everything>>

@@ -8,6 +8,8 @@ import { isLong } from '../support/samples.ts'
 import { ensureMachines, everything, FIRST, inside, list, listed, succeed, swarm } from './cli.ts'
 import { ours, PATIENT, play, problemsOf } from './crash-rounds.ts'
 
+// With an older QEMU, too, whose memory then goes through a pipe.
+process.env.AGENT_SWARM_KVM_LIVE_CHECKPOINTS = 'on'
 const SAVED = 'crash'
 
 let before: Awaited<ReturnType<typeof everything>>
@@ -45,6 +47,15 @@ test.skipIf(!isLong)('restore', PATIENT, async () => {
 test.skipIf(!isLong)('stop', PATIENT, async () => {
   const problems = () => problemsOf(before, FIRST, 'shut off')
   expect(await play({ name: 'stop', prepare: back, words: () => ours('stop', FIRST), problems })).toEqual([])
+})
+
+test.skipIf(!isLong)('start of a machine whose memory is saved', PATIENT, async () => {
+  const prepare = async () => {
+    const vmId = await back()
+    await succeed(swarm('stop', FIRST, '--save'))
+    return vmId
+  }
+  expect(await play({ name: 'start', prepare, words: () => ours('start', FIRST), problems: isRunning })).toEqual([])
 })
 
 test.skipIf(!isLong)('checkpoint', PATIENT, async () => {
@@ -88,4 +99,20 @@ test.skipIf(!isLong)('fork', PATIENT, async () => {
     return isRunning()
   }
   expect(await play({ name: 'fork', prepare: back, words: () => ours('fork', FIRST), problems })).toEqual([])
+})
+
+test.skipIf(!isLong)('delete', PATIENT, async () => {
+  const attempts = async () => (await list()).filter(({ ticket }) => ticket.startsWith(`${FIRST}~`))
+  let attempt = ''
+  const prepare = async () => {
+    await succeed(swarm('fork', FIRST))
+    const [made] = await attempts()
+    attempt = made?.ticket ?? ''
+    return made?.vmId ?? ''
+  }
+  const problems = async () => [
+    ...(await attempts()).map(({ ticket }) => `${ticket} is left`),
+    ...(await isRunning()),
+  ]
+  expect(await play({ name: 'delete', prepare, words: () => ours('delete', attempt), problems })).toEqual([])
 })

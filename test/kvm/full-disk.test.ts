@@ -12,6 +12,8 @@ import { BASE, ensureBase, everything, inside, list, listed, program, succeed, s
 import { ours, PATIENT, POOL, problemsOf } from './crash-rounds.ts'
 import { endPools, fill, poolMachines, setPools } from './ready.ts'
 
+// With an older QEMU, too, whose memory then goes through a pipe.
+process.env.AGENT_SWARM_KVM_LIVE_CHECKPOINTS = 'on'
 const [TICKET, READY] = ['FULL-1', 'READY-1'] as const
 const MIB = 1024 ** 2
 const ROOM = 10 * 1024 * MIB
