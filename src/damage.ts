@@ -61,12 +61,19 @@ export const lossOf = (path: string, { whole = false } = {}): string | null => {
     : null
 }
 
+/**
+ * A connection that changes nothing. Only of a file whose maker died before it had a write-ahead log, it rolls back what that one had
+ * begun: SQLite reads nothing before (SQLITE_READONLY_ROLLBACK).
+ */
+export const openToRead = (path: string, timeout = BUSY_MS): DatabaseSync =>
+  new DatabaseSync(path, { readOnly: sizeOf(`${path}-journal`) === null, timeout })
+
 /** Reads the whole file, about a gigabyte in two seconds. Null when nothing is wrong with it, or when it does not exist. */
 export const damageOf = (path: string): string | null => {
   const loss = lossOf(path, { whole: true })
   if (loss !== null || sizeOf(path) === null) return loss
   try {
-    const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_MS })
+    const db = openToRead(path)
     try {
       const found = db.prepare('pragma quick_check(1)').get()?.quick_check
       return found === 'ok' ? null : String(found)

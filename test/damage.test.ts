@@ -84,6 +84,19 @@ const killed = (rows = 1): string => {
   return dead
 }
 
+test.for(['bot.db', 'registry.db'] as const)('%s whose maker was killed in the middle is no damage', name => {
+  const path = join(newHome(), name)
+  const maker = new DatabaseSync(join(newHome(), name))
+  maker.exec('pragma auto_vacuum = incremental; create table one (n); pragma cache_size = 1; begin immediate')
+  // More than the cache holds: pages of the change are in the file, and those of before in its journal.
+  const numbers = 'with recursive number (n) as (select 1 union all select n + 1 from number where n < 100)'
+  maker.exec(`${numbers} insert into one select randomblob(4000) from number`)
+  for (const end of ['', '-journal']) copyFileSync(`${maker.location()}${end}`, `${path}${end}`)
+  maker.close()
+  expect(damageOf(path)).toBeNull()
+  openDatabase(path, []).db.close()
+})
+
 test('what a killed process left is whole, and without its log it is not', () => {
   const path = killed()
   expect(damageOf(path)).toBeNull()

@@ -2,11 +2,14 @@
  * What the store holds, for `doctor` and `support-bundle`: read without a migration and without a change, also while a bot runs.
  * No text that somebody wrote is in it: neither bodies nor payloads.
  */
-import { DatabaseSync } from 'node:sqlite'
+import type { DatabaseSync } from 'node:sqlite'
+import { openToRead } from '../../damage.ts'
 import { migrations } from './migrations.ts'
 
 /** Rows of each kind, the newest of what has ended, the oldest of what waits. */
 const MOST = 200
+
+/** A person waits for it. */
 const BUSY_MS = 5_000
 
 type Cells = Readonly<Record<string, string | number | null>>
@@ -77,7 +80,7 @@ const read = (db: DatabaseSync): StoreLook => {
 
 /** Null: the file is of another version of agent-swarm, and its tables may differ. */
 export const lookAtStore = (path: string): StoreLook | null => {
-  const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_MS })
+  const db = openToRead(path, BUSY_MS)
   try {
     return db.prepare('pragma user_version').get()?.user_version === migrations.length ? read(db) : null
   } finally {

@@ -1,7 +1,6 @@
 /** The scripts in a guest (a shell on this host), and deletes that save unsaved work with them. */
 import { execFile, execFileSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -58,8 +57,7 @@ const newest = async () => {
 }
 /** Runs the commands of the note in a folder of their own. The result runs a script in the repository that they made. */
 const getBack = async (folder: string, index = 0) => {
-  const cwd = join(it.home, `back-${index}`)
-  mkdirSync(cwd)
+  const cwd = mkdtempSync(join(it.home, 'back-'))
   const env = { PATH: process.env.PATH ?? '', HOME: it.home }
   writeFileSync(join(it.home, '.gitconfig'), '[user]\nname = n\nemail = e\n[init]\ndefaultBranch = main\n')
   const shell = async (script: string) => (await run('/bin/sh', ['-ec', `${PERSON} ${script}`], { cwd, env })).stdout
@@ -288,7 +286,6 @@ describe('the scripts in a guest', () => {
 })
 
 describe('the death of the process during a delete', () => {
-  const digest = (file: string) => createHash('sha256').update(readFileSync(file)).digest('hex')
   beforeEach(() => inside(`${PUSHED} echo x > f`))
 
   test.for([
@@ -306,22 +303,24 @@ describe('the death of the process during a delete', () => {
     expect(await it.do(actions.delete('DROP-1'))).toMatchObject({ result: 'done' })
   })
 
-  test('at "delete", by the CLI: recovery finishes the delete, and the work is there', async () => {
+  test('at "delete", by the CLI: recovery saves what came since as well, and finishes the delete', async () => {
     expect(await it.killAt('delete', actions.delete('DROP-1'))).toBe(true)
-    const saved = digest(join(await newest(), '1-shop.bundle'))
+    const first = await newest()
+    await inside('cd shop; echo later > g')
     await recoverAll(it.context)
     expect(it.machines()).toEqual([])
-    expect(digest(join(await newest(), '1-shop.bundle'))).toBe(saved)
-    expect(await (await getBack(await newest()))('cat f')).toBe('x\n')
+    expect(await (await getBack(first))('cat f')).toBe('x\n')
+    expect(await newest()).not.toBe(first)
+    expect(await (await getBack(await newest()))('cat f g')).toBe('x\nlater\n')
   })
 
-  test('at "delete", by the queue: the same action finishes it, says where the work is, and saves it once', async () => {
+  test('at "delete", by the queue: the same action looks again, and names every place of the work', async () => {
     expect(await it.dieAt('delete', actions.delete('DROP-1'), 'github:1:0')).toBe(true)
-    expect(await it.do(actions.delete('DROP-1'), { actionId: 'github:1:0' })).toMatchObject({
-      result: 'done',
-      summary: expect.stringMatching(/1 untracked file in .*\) is rescued in ~\/rescued\/DROP-1-/),
-    })
-    expect(rescued()).toHaveLength(1)
+    const outcome = await it.do(actions.delete('DROP-1'), { actionId: 'github:1:0' })
+    expect(outcome).toMatchObject({ result: 'done' })
+    const folders = rescued()
+    expect(folders).toHaveLength(2)
+    for (const folder of folders) expect(JSON.stringify(outcome)).toContain(`~/rescued/${folder}`)
     expect(it.machines()).toEqual([])
   })
 
