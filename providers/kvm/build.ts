@@ -19,12 +19,13 @@ import { findDomainType } from './domain-type.ts'
 import { explainQemuImg, NAME_A_CLOUD_IMAGE, USE_BIOS, whyNoUefi } from './explain.ts'
 import { ensurePool, freshMac, refreshPool, withFile } from './host.ts'
 import { dependentsOf, requireUnused } from './image-list.ts'
-import { COPY_DEADLINE_MS, deleteVolume, imageVolumes, listImages, publishVolume } from './images.ts'
+import { COPY_DEADLINE_MS, imageVolumes, listImages, publishVolume } from './images.ts'
 import { openIsolator } from './isolation.ts'
 import { createMachine, deleteMachine, stopMachine } from './machines.ts'
 import { ensureNetwork } from './network.ts'
 import { type Pool, parseVersions } from './parse.ts'
 import { proveIsolation } from './proof.ts'
+import { removeVolume, uploadAs } from './volumes.ts'
 
 /** No system fits into less. */
 const SMALLEST_DISK_BYTES = 64 * 1024 ** 2
@@ -71,7 +72,7 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
     const file = await downloadDisk(build)
     // An image without a manifest is what a killed build left.
     await requireUnused(context, name, `building ${name}`)
-    await deleteVolume(context, volumes.image)
+    await removeVolume(context, volumes.image)
     isUnproven = true
     await publishVolume(context, volumes.image, file)
     const proof = await prove(build, file, machineId)
@@ -93,8 +94,8 @@ const makeImage = async (build: Build): Promise<BaseManifest> => {
   } finally {
     for (const machine of [builder, prover]) await deleteMachine(context, machine)
     if (isUnproven && (await dependentsOf(context, name)).length === 0) {
-      await deleteVolume(context, volumes.manifest)
-      await deleteVolume(context, volumes.image)
+      await removeVolume(context, volumes.manifest)
+      await removeVolume(context, volumes.image)
     }
   }
 }
@@ -181,11 +182,10 @@ const checkDisk = async ({ context, request, pool, folder }: Build, input: strin
 const setUp = async (build: Build, disk: string): ReturnType<typeof prepareGuest> => {
   const { context, request, builder, pool, versions } = build
   const { setup, onPhase, guest } = request
-  const { virsh, settings } = context
+  const { virsh } = context
   const volume = volumesOf(builder).disk
   onPhase('boot')
-  await virsh.run(['vol-create-as', settings.kvmPool, volume, `${statSync(disk).size}B`, '--format', 'raw'])
-  await virsh.run(['vol-upload', '--pool', settings.kvmPool, volume, disk], { deadline: COPY_DEADLINE_MS })
+  await virsh.all(uploadAs(context, volume, disk), { deadline: COPY_DEADLINE_MS })
   rmSync(disk)
   await refreshPool(context)
   const mac = freshMac()

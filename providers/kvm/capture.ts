@@ -22,6 +22,7 @@ import { resumeWhenProtected, watchPause } from './pause.ts'
 import { endMerge, makeOverlay } from './pool-layers.ts'
 import { COMPLETE } from './save-image.ts'
 import type { Answer, Command } from './virsh.ts'
+import { volumeInfo } from './volumes.ts'
 
 /** A guest's memory is written to the disk. */
 export const MEMORY_DEADLINE_MS = 10 * 60_000
@@ -86,7 +87,7 @@ const prepare = async (context: Context, id: string, doing: string): Promise<Req
  * back into the definition. The new layer is empty, and garbage then.
  */
 const captureOff = async ({ context, id, doing, machine, layer, next, folder }: Request): Promise<Capture> => {
-  const { virsh, settings } = context
+  const { virsh } = context
   await makeOverlay(context, { volume: layerVolume(id, next), on: layerVolume(id, layer), folder, doing })
   const path = `${folder}/${layerVolume(id, next)}`
   const definition = await virsh.run(['dumpxml', id, '--inactive', '--security-info'])
@@ -95,7 +96,7 @@ const captureOff = async ({ context, id, doing, machine, layer, next, folder }: 
     const saved = await virsh.run(['managedsave-dumpxml', id, '--security-info'])
     await withFile(context, withDisk(saved, path), file => virsh.run(['managedsave-define', id, file]))
   }
-  const made = await virsh.ask([['vol-info', '--pool', settings.kvmPool, layerVolume(id, next), '--bytes']])
+  const made = await virsh.ask([volumeInfo(context, layerVolume(id, next))])
   return {
     layer,
     memory: null,
@@ -188,7 +189,7 @@ const captureRunning = async (request: Request, available: number): Promise<Capt
   if (active !== newLayer(request) || !(await isComplete(context, memory)))
     throw fail('unknown', `${doing}: libvirt did not make the layer and the memory that it was asked for`)
   const made = [memory, layerVolume(id, next)]
-  const { stdout } = await virsh.ask(made.map(volume => ['vol-info', '--pool', settings.kvmPool, volume, '--bytes']))
+  const { stdout } = await virsh.ask(made.map(volume => volumeInfo(context, volume)))
   const sizes = parseVolumes(stdout)
   const sizeBytes = made.every(volume => sizes.has(volume))
     ? made.reduce((sum, volume) => sum + (sizes.get(volume) ?? 0), 0)

@@ -1,5 +1,3 @@
-/** A machine's volumes in the pool, and its definition in libvirt. */
-import { statSync } from 'node:fs'
 import type { Ticket } from '../../src/domain.ts'
 import type { Context } from './context.ts'
 import type { DomainType } from './domain-type.ts'
@@ -8,6 +6,7 @@ import { type Isolator, isolationOf } from './isolation.ts'
 import { domainXml, nvramTemplate, withNvram } from './libvirt-xml.ts'
 import type { Mark } from './marks.ts'
 import { isSession } from './settings.ts'
+import { makeVolume, uploadAs } from './volumes.ts'
 
 /** libvirt writes the console's log, and rotates it to `….console.log.0` and so on. Only a machine with UEFI has an nvram. */
 export const volumesOf = (vmId: string) => ({
@@ -63,11 +62,9 @@ export const defineMachine = async (context: Context, definition: Definition): P
   await withFile(context, seed ?? '', seedFile =>
     withFile(context, text, textFile =>
       virsh.all([
-        ...(seed === null
-          ? []
-          : [['vol-create-as', settings.kvmPool, volumes.seed, `${seed.length}B`, '--format', 'raw']]),
+        ...(seed === null ? [] : [makeVolume(context, volumes.seed, seed.length)]),
         // A volume, so that it is deleted like the others.
-        ['vol-create-as', settings.kvmPool, volumes.console, '0B', '--format', 'raw'],
+        makeVolume(context, volumes.console),
         ...(seed === null ? [] : [['vol-upload', '--pool', settings.kvmPool, volumes.seed, seedFile]]),
         ['define', textFile],
       ]),
@@ -81,7 +78,7 @@ export const defineMachine = async (context: Context, definition: Definition): P
  * qcow2, and libvirt 11.3 does not convert them, so this does.
  */
 const convertNvram = async (context: Context, vmId: string, path: string): Promise<void> => {
-  const { run, virsh, settings } = context
+  const { run, virsh } = context
   const defined = await virsh.run(['dumpxml', vmId, '--inactive'])
   const template = nvramTemplate(defined)
   if (template === null) return
@@ -90,10 +87,7 @@ const convertNvram = async (context: Context, vmId: string, path: string): Promi
   if (!(await listVolumes(context)).includes(nvram))
     await withFile(context, '', async file => {
       await run('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', template, file])
-      await virsh.all([
-        ['vol-create-as', settings.kvmPool, nvram, `${statSync(file).size}B`, '--format', 'raw'],
-        ['vol-upload', '--pool', settings.kvmPool, nvram, file],
-      ])
+      await virsh.all(uploadAs(context, nvram, file))
     })
   await withFile(context, withNvram(defined, path), file => virsh.run(['define', file]))
 }

@@ -8,13 +8,11 @@ import { withDisk } from './libvirt-xml.ts'
 import { monitor } from './monitor.ts'
 import { parseBlocks, parseDisks, parseStates, parseVolumes } from './parse.ts'
 import type { Answer, Command } from './virsh.ts'
+import { volumeInfo } from './volumes.ts'
 
 /** libvirt opens the file for the answer. */
-const infoOf = ({ settings }: Pick<Context, 'settings'>, volume: string): Command => [
-  ...['vol-info', '--pool', settings.kvmPool, volume, '--bytes'],
-]
 export const diskCommand = (context: Pick<Context, 'settings'>, id: string): Command =>
-  infoOf(context, volumesOf(id).disk)
+  volumeInfo(context, volumesOf(id).disk)
 /** With the disk in use, which is another one after a checkpoint (layers.ts). */
 export const diskCommands = (context: Pick<Context, 'settings'>, id: string): Command[] => [
   diskCommand(context, id),
@@ -31,7 +29,7 @@ export const requireDiskFile = async (context: Context, machine: Machine & Answe
   const disk = activeDisk(stdout)?.replace(/^.*\//, '') ?? volumesOf(mark.vmId).disk
   if (parseVolumes(stdout).has(disk)) return
   if (disk !== volumesOf(mark.vmId).disk) {
-    const again = await context.virsh.ask([infoOf(context, disk)])
+    const again = await context.virsh.ask([volumeInfo(context, disk)])
     if (parseVolumes(again.stdout).has(disk)) return
   }
   // libvirt may not know the volume yet, or not answer for another reason.

@@ -15,16 +15,17 @@ import { forgetLive } from './live.ts'
 import { lookAndConnect } from './machines.ts'
 import type { Mark } from './marks.ts'
 import { makeOverlay, readPool, requireLayer, tidyLayers } from './pool-layers.ts'
+import { makeVolume, removeVolume } from './volumes.ts'
 
 const START_DEADLINE_MS = 120_000
 
 export const makeExternal = async (context: Context, id: string, name: CheckpointName, doing: string) => {
-  const { virsh, settings } = context
+  const { virsh } = context
   if ((await checkpointsOf(context, id)).some(checkpoint => checkpoint.name === name))
     throw fail('already-exists', `${doing}: it already exists`)
   try {
     const { layer, sizeBytes, pauseMs } = await capture(context, id, doing).catch(withFreeSpace(context))
-    await virsh.run(['vol-create-as', settings.kvmPool, markerVolume(id, layer, name), '0B', '--format', 'raw'], {
+    await virsh.run(makeVolume(context, markerVolume(id, layer, name)), {
       doing,
     })
     return { sizeBytes, ...(pauseMs === undefined ? {} : { livePauseMs: pauseMs }) }
@@ -46,14 +47,9 @@ export const deleteExternal = async (
   name: CheckpointName,
   doing: string,
 ): Promise<void> => {
-  const { virsh, settings } = context
   await lookWhenIdle(context, id, doing)
-  for (const { layer } of (await checkpointsOf(context, id)).filter(checkpoint => checkpoint.name === name)) {
-    const marker = markerVolume(id, layer, name)
-    await virsh
-      .run(['vol-delete', '--pool', settings.kvmPool, marker], { doing })
-      .catch(unless(async () => !(await listVolumes(context)).includes(marker)))
-  }
+  for (const { layer } of (await checkpointsOf(context, id)).filter(checkpoint => checkpoint.name === name))
+    await removeVolume(context, markerVolume(id, layer, name), doing)
   await tidyLayers(context, id)
 }
 

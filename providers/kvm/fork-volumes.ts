@@ -1,5 +1,3 @@
-/** The volumes of forks. */
-import { statSync } from 'node:fs'
 import { seedImage } from '../../base-image/seed.ts'
 import type { ForkTarget } from '../provider.ts'
 import type { Context, Machine } from './context.ts'
@@ -7,6 +5,7 @@ import { volumesOf } from './definition.ts'
 import { withFile } from './host.ts'
 import type { Isolator } from './isolation.ts'
 import type { Pool } from './parse.ts'
+import { uploadAs } from './volumes.ts'
 
 /** What the forks of one call have in common. `doing`: for failures. */
 export type Forking = {
@@ -24,14 +23,7 @@ export const forkSeed = ({ vmId, publicKey, hostKey }: ForkTarget, mac: string, 
 
 /** A new volume with the bytes of this file. */
 export const uploadVolume = async ({ context, doing }: Forking, volume: string, file: string): Promise<void> => {
-  const { virsh, settings } = context
-  await virsh.all(
-    [
-      ['vol-create-as', settings.kvmPool, volume, `${statSync(file).size}B`, '--format', 'raw'],
-      ['vol-upload', '--pool', settings.kvmPool, volume, file],
-    ],
-    { doing, deadline: 5 * 60_000 },
-  )
+  await context.virsh.all(uploadAs(context, volume, file), { doing, deadline: 5 * 60_000 })
 }
 
 /** The variables of the firmware, where the source has some. */

@@ -8,9 +8,10 @@ import { folderOf, removeOldMachines } from './build-note.ts'
 import type { Context } from './context.ts'
 import { machineOf } from './definition.ts'
 import { ensurePool, listVolumes, withFile } from './host.ts'
-import { DISK, deleteVolume, imageVolumes, MANIFEST } from './images.ts'
+import { DISK, imageVolumes, MANIFEST } from './images.ts'
 import { chainOf } from './layers.ts'
 import { readBacking } from './pool-layers.ts'
+import { removeVolume } from './volumes.ts'
 
 /** Names of volumes that a machine cannot have: of images, finished or not. */
 const imageNames = (volumes: readonly string[]): string[] => [
@@ -93,5 +94,5 @@ export const deleteImage = async (context: Context, name: string): Promise<void>
   if (!volumes.includes(image) && !volumes.includes(manifest))
     throw fail('no-such-image', `${doing}: it does not exist`)
   await requireUnused(context, name, doing)
-  for (const volume of [manifest, image]) await deleteVolume(context, volume)
+  for (const volume of [manifest, image]) await removeVolume(context, volume)
 }

@@ -5,7 +5,6 @@
 import { statSync } from 'node:fs'
 import { checkImageName } from '../../base-image/image.ts'
 import { IMAGE_NAME } from '../../src/domain.ts'
-import { unless } from '../../src/errors.ts'
 import type { Context } from './context.ts'
 import { listVolumes, refreshPool, withFile } from './host.ts'
 import { volumeXml } from './libvirt-xml.ts'
@@ -37,10 +36,4 @@ export const publishVolume = async (context: Context, volume: string, path: stri
   )
   await virsh.run(['vol-upload', '--pool', settings.kvmPool, volume, path], { deadline: COPY_DEADLINE_MS })
   await refreshPool(context)
-}
-
-export const deleteVolume = async (context: Context, volume: string): Promise<void> => {
-  await context.virsh
-    .run(['vol-delete', '--pool', context.settings.kvmPool, volume])
-    .catch(unless(async () => !(await listVolumes(context)).includes(volume)))
 }

@@ -70,6 +70,7 @@ import { LIST_SAVED, settleWoken, unreadableMemory } from './saved.ts'
 import { isSession } from './settings.ts'
 import { beginning } from './ubuntu.ts'
 import { type Answer, type Command, inBatches } from './virsh.ts'
+import { deleteVolume, volumeInfo } from './volumes.ts'
 import { keepIsolated } from './watch.ts'
 
 const LOOPBACK = '127.0.0.1'
@@ -145,10 +146,7 @@ const createDisk = async (
   const text = overlayXml(volumesOf(vmId).disk, gibibytes * 1024 ** 3, `${folder}/${image}`)
   const create = () =>
     withFile(context, text, file =>
-      virsh.all([
-        ...needed.map(volume => ['vol-info', '--pool', settings.kvmPool, volume, '--bytes']),
-        ['vol-create', settings.kvmPool, file],
-      ]),
+      virsh.all([...needed.map(volume => volumeInfo(context, volume)), ['vol-create', settings.kvmPool, file]]),
     )
   const info = await create().catch(async error => {
     const volumes = await listVolumes(context)
@@ -319,7 +317,7 @@ export const deleteMachine = async (context: Context, id: string): Promise<void>
       ...(machine?.status === 'running' ? [['destroy', id]] : []),
       ...(machine === undefined ? [] : [['undefine', id, ...flags]]),
       ...(isSession(settings) ? [] : releaseAddress(context, id)),
-      ...volumes.map(volume => ['vol-delete', '--pool', settings.kvmPool, volume]),
+      ...volumes.map(volume => deleteVolume(context, volume)),
       // Only a refresh shows what libvirt wrote by itself: older parts of the console's log, layers and memories.
       ['pool-refresh', settings.kvmPool],
     ])

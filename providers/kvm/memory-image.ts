@@ -9,6 +9,7 @@ import { downloadPart } from './in-disk.ts'
 import { parseVersions, parseVolumes, versionNumber } from './parse.ts'
 import { HEADER_BYTES, parseSaveImage, type SaveImage, saveImageStart, streamOffset } from './save-image.ts'
 import { spaceIn } from './saved.ts'
+import { volumeInfo } from './volumes.ts'
 
 const RESTORE_DEADLINE_MS = 5 * 60_000
 /** What a pipe holds before somebody reads it (Linux, pipe(7)). */
@@ -106,8 +107,8 @@ let copying: Promise<unknown> = Promise.resolve()
 
 /** Of a copy of the image, in which our definition takes the place of its own. */
 const restoreFromFile = async (context: Context, { image, doing }: Restore, xml: string) => {
-  const { virsh, settings, home } = context
-  const info = await virsh.run(['vol-info', '--pool', settings.kvmPool, image.volume, '--bytes'])
+  const { virsh, home } = context
+  const info = await virsh.run(volumeInfo(context, image.volume))
   requireSpace(doing, parseVolumes(info).get(image.volume) ?? 0, await spaceIn(home))
   await withFile(context, '', async path => {
     const options = { deadline: RESTORE_DEADLINE_MS, doing }

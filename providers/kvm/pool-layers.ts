@@ -18,6 +18,7 @@ import {
 import { overlayXml } from './libvirt-xml.ts'
 import { parseBacking, parseNames } from './parse.ts'
 import { type Command, inBatches } from './virsh.ts'
+import { deleteVolume, makeVolume, volumeInfo } from './volumes.ts'
 
 /** MiB/s: the guest and others use the disk, too. */
 const MERGE_MIB_PER_S = '100'
@@ -50,7 +51,7 @@ export const makeOverlay = async (
   { volume, on, folder, doing }: { volume: string; on: string; folder: string; doing: string },
 ): Promise<void> => {
   const { virsh, settings } = context
-  const info = await virsh.run(['vol-info', '--pool', settings.kvmPool, on, '--bytes'], { doing })
+  const info = await virsh.run(volumeInfo(context, on), { doing })
   const bytes = Number(info.match(/^Capacity:\s+(\d+)/m)?.[1] ?? 0)
   if (bytes === 0) throw fail('unknown', `${doing}: libvirt does not tell the size of ${on}`)
   await withFile(context, overlayXml(volume, bytes, `${folder}/${on}`), file =>
@@ -67,8 +68,8 @@ export const readPool = async (context: Context): Promise<Pool> => {
   return { volumes, backing: await readBacking(context, disks) }
 }
 
-const deleteVolumes = ({ virsh, settings }: Context, volumes: readonly string[]) =>
-  virsh.ask(volumes.map(volume => ['vol-delete', '--pool', settings.kvmPool, volume]))
+const deleteVolumes = (context: Context, volumes: readonly string[]) =>
+  context.virsh.ask(volumes.map(volume => deleteVolume(context, volume)))
 
 /**
  * Removes layers and memories of the machine that nothing needs, and begins to merge two layers of a running one when they need
@@ -111,10 +112,8 @@ export const neededByForks = async (context: Context, id: string): Promise<Set<s
 }
 
 /** Of a machine that is not defined any more: its layers are nobody's leftover. */
-export const noteKept = async ({ virsh, settings }: Context, id: string): Promise<void> => {
-  await virsh.run(['vol-create-as', settings.kvmPool, keptVolume(id), '0B', '--format', 'raw'], {
-    doing: `deleting ${id}`,
-  })
+export const noteKept = async (context: Context, id: string): Promise<void> => {
+  await context.virsh.run(makeVolume(context, keptVolume(id)), { doing: `deleting ${id}` })
 }
 
 /** Of deleted machines: the layers that no fork needs any more. */

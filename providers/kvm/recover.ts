@@ -25,7 +25,8 @@ import { parseNames, parseVersions, parseVolumes } from './parse.ts'
 import { makeOverlay, readBacking, readPool, unneededOfDeleted } from './pool-layers.ts'
 import { HEADER_BYTES, snapshotTable } from './qcow2.ts'
 import { isSession } from './settings.ts'
-import { type Command, inBatches } from './virsh.ts'
+import { inBatches } from './virsh.ts'
+import { deleteVolume, volumeInfo } from './volumes.ts'
 
 /**
  * The newest layer that is left, and whether a checkpoint or another machine stands on it. Null: none is the machine's own, since
@@ -45,10 +46,6 @@ const newestLayer = (pool: Pool, id: string): { layer: number; isFrozen: boolean
 export const hasLeftDisk = async (context: Context, id: string): Promise<boolean> =>
   newestLayer(await readPool(context), id) !== null
 
-const infoOf = ({ settings }: Context, volume: string): Command => [
-  ...['vol-info', '--pool', settings.kvmPool, volume, '--bytes'],
-]
-
 /** A machine that is made at this moment may be among them: its volumes come first. */
 export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
   const { virsh, settings } = context
@@ -64,7 +61,9 @@ export const listLeftovers = async (context: Context): Promise<Leftover[]> => {
     if (vmId === null || !VM_ID.test(vmId) || machines.has(vmId)) return false
     return !kept.has(vmId) || orphans.includes(name)
   })
-  const answers = await Promise.all(inBatches(left.map(name => infoOf(context, name))).map(batch => virsh.ask(batch)))
+  const answers = await Promise.all(
+    inBatches(left.map(name => volumeInfo(context, name))).map(batch => virsh.ask(batch)),
+  )
   const leftovers = new Map<string, Leftover>()
   for (const [name, size] of answers.flatMap(({ stdout }) => [...parseVolumes(stdout)])) {
     const vmId = machineOf(name) ?? ''
@@ -141,7 +140,7 @@ export const recoverMachine = async (
   const domainType = await findDomainType(context, parseVersions(await virsh.run(['version', '--daemon'])).all)
   // A memory is of a definition that is gone: a restore of its checkpoint boots the disk.
   const replaced = [console, ...(seed === null ? [] : [seedVolume]), ...memories.map(n => memoryVolume(id, n))]
-  await virsh.ask(replaced.map(volume => ['vol-delete', '--pool', settings.kvmPool, volume]))
+  await virsh.ask(replaced.map(volume => deleteVolume(context, volume)))
   const kvmFirmware = volumes.includes(nvram) ? ('uefi' as const) : ('bios' as const)
   await defineMachine(
     { ...context, settings: { ...settings, kvmFirmware } },

@@ -10,6 +10,7 @@ import { parseMarks, readMark } from './marks.ts'
 import { parseNames, parseNode, parsePool, parseUsage, parseVolumes } from './parse.ts'
 import { savedBytes } from './saved.ts'
 import { type Command, inBatches } from './virsh.ts'
+import { volumeInfo } from './volumes.ts'
 
 /** virtlogd begins a new file after 2 MiB; where it does not, a guest could write without end. */
 const MAX_CONSOLE_BYTES = 8 * 1024 ** 2
@@ -22,10 +23,7 @@ export const usageOfMachines = async (context: Context): Promise<Map<string, VmU
   ])
   const usage = new Map([...parseUsage(stdout)].filter(([name]) => VM_ID.test(name)))
   const volumes = parseNames(stdout).filter(name => usage.has(machineOf(name) ?? ''))
-  const commands: Command[] = [
-    ...[...usage.keys()].map(readMark),
-    ...volumes.map(name => ['vol-info', '--pool', settings.kvmPool, name, '--bytes']),
-  ]
+  const commands: Command[] = [...[...usage.keys()].map(readMark), ...volumes.map(name => volumeInfo(context, name))]
   const answers = await Promise.all(inBatches(commands).map(batch => virsh.ask(batch)))
   const text = answers.map(answer => answer.stdout).join('\n')
   const diskBytes = new Map<string, number>()

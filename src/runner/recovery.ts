@@ -9,8 +9,7 @@ import type { Failure } from '../schema/failure.ts'
 import type { OperationRow } from '../schema/operation.ts'
 import type { Outcome } from '../schema/outcome.ts'
 import { finishDelete } from './actions/delete.ts'
-import { markMachine } from './actions/move.ts'
-import { markPromoted } from './actions/promote.ts'
+import { markAll, markMachine } from './actions/move.ts'
 import { syncCheckpoints } from './checkpoints.ts'
 import type { RunnerContext } from './context.ts'
 import { endOperation, environmentOf } from './journal.ts'
@@ -60,7 +59,7 @@ const recoverPromote = async (
 ): Promise<Outcome | null> => {
   if (detail?.reached !== 'decided') return null
   const { attempts = [], former } = detail
-  await markPromoted(operation, [ticket, ...attempts])
+  await markAll(operation, [ticket, ...attempts])
   const names = attempts.map(key => (key === former ? `the former machine (now ${key})` : key))
   const summary = `An attempt is now the machine of ${ticket}${names.length === 0 ? '' : `; ${names.join(', ')} will be deleted`}`
   return { result: 'done', summary, environment: environmentOf(operation.context, ticket), seconds: 0 }

@@ -2,7 +2,7 @@
  * Gives an environment the key that its issue has after it was moved to another project. The registry changes first, in one
  * transaction, and the machine's mark after it. Another try, or the recovery of this one, writes the mark again.
  */
-import type { Ticket } from '../../domain.ts'
+import type { EnvironmentKey, Ticket } from '../../domain.ts'
 import { resolveTicket } from '../context.ts'
 import { observe } from '../machine.ts'
 import { type ActionRunner, type Operation, type Target, targetOf } from '../operation.ts'
@@ -14,19 +14,21 @@ export const markMachine = async ({ provider, row }: Pick<Target, 'provider' | '
   if (observed === 'running' || observed === 'stopped') await provider.assign?.(row.vmId, row.ticket)
 }
 
-/** The ticket's machine and its attempts. */
-const markAll = async (operation: Operation, ticket: Ticket): Promise<void> => {
-  const { registry } = operation.context
-  for (const key of [ticket, ...registry.attempts(ticket)])
-    if (registry.environment(key) !== null) await markMachine(await targetOf(operation, key))
+/** Of those that exist. */
+export const markAll = async (operation: Operation, keys: readonly EnvironmentKey[]): Promise<void> => {
+  for (const key of keys)
+    if (operation.context.registry.environment(key) !== null) await markMachine(await targetOf(operation, key))
 }
+
+const markWithAttempts = (operation: Operation, ticket: Ticket) =>
+  markAll(operation, [ticket, ...operation.context.registry.attempts(ticket)])
 
 /** The caller holds all locks, and `to` has no machine. */
 export const moveEnvironment = async (operation: Operation, from: Ticket, to: Ticket): Promise<void> => {
   operation.caller.onPhase('move')
   const { registry } = operation.context
   registry.renameTicket(from, to)
-  await markAll(operation, to)
+  await markWithAttempts(operation, to)
 }
 
 export const move: ActionRunner<'move'> = async (operation, { ticket, from: former, by }) => {
@@ -44,7 +46,7 @@ export const move: ActionRunner<'move'> = async (operation, { ticket, from: form
     }
   }
   // An earlier try may have moved it, and died before it wrote the mark.
-  if (from === ticket) await markAll(operation, from)
+  if (from === ticket) await markWithAttempts(operation, from)
   else await moveEnvironment(operation, from, ticket)
   const machine = old === null ? 'its attempts' : `its machine ${old.vmId}`
   return { summary: `${former} is now ${ticket}: ${machine}, checkpoints and history moved with it` }

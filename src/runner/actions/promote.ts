@@ -5,18 +5,11 @@
 import { attemptKey, type EnvironmentKey, type Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
 import { withLocks } from '../../registry/lock.ts'
-import { requireEnvironment } from '../context.ts'
+import { noSuchAttempt, requireEnvironment } from '../context.ts'
 import { runPart } from '../journal.ts'
-import {
-  type ActionRunner,
-  earlierTries,
-  type Operation,
-  type Result,
-  targetOf,
-  throwIfCancelled,
-} from '../operation.ts'
+import { type ActionRunner, earlierTries, type Operation, type Result, throwIfCancelled } from '../operation.ts'
 import { deleteEnvironment } from './delete.ts'
-import { markMachine } from './move.ts'
+import { markAll } from './move.ts'
 
 /** The attempt, which is one that can be worked with. */
 export const requireAttempt = (
@@ -24,27 +17,12 @@ export const requireAttempt = (
   ticket: string,
   attempt: number,
 ): EnvironmentKey => {
-  const { registry } = context
   const key = attemptKey(ticket, attempt)
-  const row = registry.environment(key)
-  const attempts = registry.attempts(ticket)
-  if (row === null)
-    throw fail(
-      'no-such-environment',
-      `${key} has no machine`,
-      attempts.length === 0
-        ? `${ticket} has no attempts. Make some: agent-swarm fork ${ticket}`
-        : `Its attempts: ${attempts.join(', ')}`,
-    )
+  const row = context.registry.environment(key)
+  if (row === null) throw noSuchAttempt(context, key)
   if (row.status !== 'running' && row.status !== 'stopped')
     throw fail('refused', `promoting ${key}: it is ${row.status}`, `See: agent-swarm status ${key}`)
   return key
-}
-
-/** The new keys, on the machines themselves. */
-export const markPromoted = async (operation: Operation, keys: readonly EnvironmentKey[]): Promise<void> => {
-  for (const key of keys)
-    if (operation.context.registry.environment(key) !== null) await markMachine(await targetOf(operation, key))
 }
 
 /** `name`: for people, to whom the key that the former machine got says nothing. */
@@ -129,7 +107,7 @@ const promoteLocked = async (
 ): Promise<Result> => {
   const going = await decide(operation, ticket, attempt)
   operation.caller.onPhase('promote')
-  await markPromoted(operation, [ticket, ...going.others])
+  await markAll(operation, [ticket, ...going.others])
   const dismissed: Dismissed[] = []
   for (const leaving of leavingOf(ticket, going)) {
     const gone = await dismiss(operation, leaving)

@@ -140,8 +140,8 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   }
   // The mark of a restore that was interrupted may be that of the checkpoint.
   if (earlier.length > 0) await markMachine(target)
-  // A machine that restores itself again and again takes no more disk than one that makes checkpoints.
-  // Nobody looks after the states that restores keep, either.
+  // A machine that restores itself again and again takes no more disk than one that makes checkpoints, and nobody looks after the
+  // states that restores keep.
   const why = by.via === 'machine' ? 'machine' : 'before restore'
   await deleteOldest(target, why, DEFAULT_RETENTION, [name, ...kept])
   // A checkpoint of a running machine may have lost its memory with its former definition: its disk boots, too.
@@ -158,7 +158,6 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
       note = await bringUp(target, name, kept, cold)
       await leaveNote(target)
       await followProject(await targetOf(operation, ticket))
-      await leaveNote(target)
     } else note = `. It is paused (${paused}), as it was then: agent-swarm start ${ticket}`
   } else {
     registry.setDesired(ticket, 'stopped', by)

@@ -42,7 +42,7 @@ const checkedOut = (
 }
 
 /** HEAD as it was: a branch, which may have no commit yet, or a commit. */
-const setHead = async (git: RepositoryGit, repository: NotedRepository): Promise<string | null> => {
+const setHead = async (git: RepositoryGit, repository: NotedRepository): Promise<void> => {
   const head = await commitOf(git, `${RESCUED}head`)
   const branches = await refsOf(git, 'refs/heads')
   const branch = checkedOut(repository, head, branches)
@@ -50,7 +50,6 @@ const setHead = async (git: RepositoryGit, repository: NotedRepository): Promise
     branch !== null && v.is(branchName, branch) && branches.get(`refs/heads/${branch}`) === (head ?? undefined)
   if (isThere) await git('checking out its branch', ['symbolic-ref', 'HEAD', `refs/heads/${branch}`])
   else if (head !== null) await git('checking out its commit', ['update-ref', '--no-deref', 'HEAD', head])
-  return isThere ? branch : null
 }
 
 /** The oldest first, which restores their order. */
@@ -73,9 +72,6 @@ export type RestoredRepository = {
   /** In the machine. */
   path: string
   folder: string
-  branch: string | null
-  /** Names of commits that no branch held. */
-  others: string[]
   /** Symbolic links that are plain files. */
   links: number
 }
@@ -92,13 +88,12 @@ const restoreRepository = async (
   await mkdir(unfinished, { mode: 0o700 })
   try {
     const git = await fetchBundle(openHostGit(run, signal, left), unfinished, join(from, repository.bundle), repository)
-    const branch = await setHead(git, repository)
+    await setHead(git, repository)
     const links = await writeFiles(git, unfinished)
     await storeStashes(git, repository)
-    const others = [...(await refsOf(git, `${RESCUED}`)).keys()].filter(name => name.startsWith(`${RESCUED}reflog-`))
     requireFree(target)
     await rename(unfinished, target)
-    return { path: repository.path, folder: target, branch, others, links }
+    return { path: repository.path, folder: target, links }
   } catch (error) {
     await rm(unfinished, { recursive: true, force: true })
     const { kind, message, remedy } = failureOf(error, 'restoring it')

@@ -215,8 +215,8 @@ test.for<
 >([
   ['with a host that can', monitorSays(10, 0, true), 'auto', /^ok: checkpoints of running machines are live/, null],
   ['without userfaultfd', monitorSays(10, 0, false), 'auto', /^warning: .*userfaultfd/, /unprivileged_userfaultfd=1/],
-  ['with an older QEMU', monitorSays(7, 2, true), 'auto', /^ok: .*need QEMU 8\.1/, null],
-  ['with an older QEMU, on', monitorSays(7, 2, true), 'on', /^warning: .*loses a guest/, /QEMU 8\.1/],
+  ['with an older QEMU', monitorSays(7, 2, true), 'auto', /^ok: .*need QEMU 10/, null],
+  ['with an older QEMU, on', monitorSays(7, 2, true), 'on', /^warning: .*may lose a guest/, /QEMU 10/],
   ['off', [], 'off', /^ok: .*LIVE_CHECKPOINTS is off/, null],
 ])('live checkpoints %s', async ([, answers, kvmLiveCheckpoints, line, remedy]) => {
   const { findings, lines, calls } = await diagnose([...answers, ...sound], { kvmLiveCheckpoints })

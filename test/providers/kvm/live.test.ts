@@ -43,7 +43,7 @@ const hold = (): (() => void) => lockFile(`${noteFile()}.lock`) ?? (() => {})
 test.for([
   ['auto', qemu(7, 2), false],
   ['auto', qemu(8, 0), false],
-  ['auto', qemu(8, 1), true],
+  ['auto', qemu(9, 2), false],
   ['auto', qemu(10, 0), true],
   ['on', qemu(7, 2), true],
   ['off', qemu(10, 0), false],

@@ -347,7 +347,11 @@ describe('forks of a memory, reached over SSH', () => {
       'DROP-1~1 is not handed out: Its address 192.0.2.1',
     ],
     ['its sibling’s address', { hosts: ['192.0.2.2', '192.0.2.2'] }, 'DROP-1~2 is not handed out: it has the address'],
-    ['random numbers that are new only later', { random: 'mixed' }, 'handed out: Its random numbers are new only within minutes'],
+    [
+      'random numbers that are new only later',
+      { random: 'mixed' },
+      'handed out: Its random numbers are new only within minutes',
+    ],
     ['a wrong clock that nothing sets', { behind: 57 }, 'is not handed out: Its clock is 57.0 s behind'],
   ])('one with %s is not handed out, and none is made', async ([, change, message]) => {
     const text = expect.stringContaining(message)

@@ -103,7 +103,12 @@ test('what cannot be deleted at the moment is deleted later, and the answer says
 })
 
 test.for([
-  ['an attempt that is not there', 9, 'no-such-environment', 'Its attempts: DROP-1~1, DROP-1~2, DROP-1~3'],
+  [
+    'an attempt that is not there',
+    9,
+    'no-such-environment',
+    "Its ticket's attempts: DROP-1~1, DROP-1~2, DROP-1~3. To make more: agent-swarm fork DROP-1",
+  ],
 ] as const)('%s', async ([, attempt, kind, remedy]) => {
   expect(await it.do(actions.promote('DROP-1', attempt))).toMatchObject({ result: 'failed', failure: { kind, remedy } })
   expect(keys()).toHaveLength(4)
@@ -112,7 +117,7 @@ test.for([
 test('a ticket without attempts', async () => {
   await it.do(actions.create('DROP-2'))
   expect(await it.do(actions.promote('DROP-2', 1))).toMatchObject({
-    failure: { kind: 'no-such-environment', remedy: 'DROP-2 has no attempts. Make some: agent-swarm fork DROP-2' },
+    failure: { kind: 'no-such-environment', remedy: 'DROP-2 has no attempts. To make one: agent-swarm fork DROP-2' },
   })
 })
 
