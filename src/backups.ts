@@ -7,7 +7,7 @@
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { DAY_MS } from './clock.ts'
+import { DAY_MS, newestFirst } from './clock.ts'
 import { timestamp } from './domain.ts'
 import { fail } from './errors.ts'
 import { isProcessAlive } from './exec.ts'
@@ -44,19 +44,21 @@ const namesIn = (folder: string): string[] => {
   }
 }
 
-/** Of the database at `path`, the newest first. */
-export const listBackups = (path: string): Backup[] =>
-  namesIn(backupsFolder(path))
+/** Of the database at `path`, the newest first. Those from the future come last: a clock that was ahead named them. */
+export const listBackups = (path: string, now: number): Backup[] => {
+  const order = newestFirst(now)
+  return namesIn(backupsFolder(path))
     .flatMap(name => {
       const madeAt = timeIn(name, path)
       return madeAt === null ? [] : [{ file: join(backupsFolder(path), name), madeAt }]
     })
-    .sort((a, b) => b.madeAt - a.madeAt)
+    .sort((a, b) => order(a.madeAt, b.madeAt))
+}
 
-/** Milliseconds until the next daily backup is due; 0 when it is. A backup from the future was made by a clock that was set since. */
+/** Milliseconds until the next daily backup is due; 0 when it is. One from the future does not count. */
 export const backupDueIn = (path: string, now: number): number => {
-  const newest = listBackups(path).find(({ madeAt }) => madeAt <= now)
-  return newest === undefined ? 0 : Math.max(0, newest.madeAt + DAY_MS - now)
+  const [newest] = listBackups(path, now)
+  return newest === undefined || newest.madeAt > now ? 0 : Math.max(0, newest.madeAt + DAY_MS - now)
 }
 
 /** What a process left that died in the middle of a backup. `file` has no such process any more. */
@@ -108,7 +110,7 @@ const failureOfBackup = (path: string, error: unknown): Error => {
 }
 
 /**
- * Makes a backup (0600) and removes those beyond the newest KEPT_BACKUPS. Takes about ten seconds for a gigabyte, and blocks
+ * Makes a backup (0600) and keeps the first KEPT_BACKUPS of `listBackups`. Takes about ten seconds for a gigabyte, and blocks
  * its thread. `now` is epoch ms. Throws a failure, `disk-full` among others; nothing is left behind then.
  */
 export const writeBackup = (path: string, now: number): Backup => {
@@ -129,7 +131,7 @@ export const writeBackup = (path: string, now: number): Backup => {
   } finally {
     for (const left of [copy, `${copy}-journal`]) if (existsSync(left)) rmSync(left)
   }
-  for (const old of listBackups(path).slice(KEPT_BACKUPS)) rmSync(old.file, { force: true })
+  for (const old of listBackups(path, now).slice(KEPT_BACKUPS)) rmSync(old.file, { force: true })
   return { file, madeAt }
 }
 

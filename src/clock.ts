@@ -25,6 +25,12 @@ export const openJumpWatch = (
 /** Whether `at` is less than `ms` ago. A time that lies further ahead than that was noted before the clock was set back. */
 export const isWithin = (at: number, ms: number, now: number): boolean => Math.abs(now - at) < ms
 
+/** Orders times, the newest first. Those after `now` were noted before the clock was set back, and come last. */
+export const newestFirst =
+  (now: number) =>
+  (a: number, b: number): number =>
+    Number(a > now) - Number(b > now) || b - a
+
 /** Waits for the work, at most `ms`. How it ends is not reported. */
 export const atMost = async (ms: number, work: readonly (Promise<unknown> | null | undefined)[]): Promise<void> => {
   const { promise: late, resolve } = Promise.withResolvers<void>()

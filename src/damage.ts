@@ -47,7 +47,7 @@ const isBackup = (path: string): boolean => {
 export const lossOf = (path: string, { whole = false } = {}): string | null => {
   const size = sizeOf(path)
   if (size === null || size === 0) {
-    if (listBackups(path).length === 0) return null
+    if (listBackups(path, Date.now()).length === 0) return null
     return size === null ? 'the file is missing, and there are backups of it' : 'the file is empty'
   }
   const isLogLost = () => sizeOf(`${path}-shm`) !== null && sizeOf(`${path}-wal`) === null
@@ -103,7 +103,9 @@ const wayOn = (path: string, backups: readonly Backup[]): string => {
   const [newest] = backups
   if (newest === undefined) {
     const none =
-      listBackups(path).length === 0 ? 'It has no backup.' : 'None of its backups is good: move them out of backups/.'
+      listBackups(path, Date.now()).length === 0
+        ? 'It has no backup.'
+        : 'None of its backups is good: move them out of backups/.'
     return `${none} ${REMEDIES[basename(path)] ?? 'Move the file away.'}`
   }
   const made = new Date(newest.madeAt).toISOString()
@@ -115,7 +117,7 @@ export const damaged = (
   doing: string,
   path: string,
   what: string,
-  backups: readonly Backup[] = listBackups(path),
+  backups: readonly Backup[] = listBackups(path, Date.now()),
 ): FailureError => fail('damaged', `${doing} ${path}: it is damaged: ${what}`, wayOn(path, backups))
 
 let listener: (failure: FailureError) => void = () => {}

@@ -46,7 +46,7 @@ const replace = (path: string, backup: Backup, now: number): string | null => {
 export const restoreDamaged = (path: string, now: number): Restored | null => {
   const what = damageOf(path)
   if (what === null) return null
-  const backup = listBackups(path).find(isGood)
+  const backup = listBackups(path, now).find(isGood)
   if (backup === undefined) throw damaged('opening', path, what, [])
   return { backup, what, kept: replace(path, backup, now) }
 }

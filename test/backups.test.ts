@@ -4,6 +4,9 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { expect, onTestFinished, test } from 'vitest'
 import { backupDueIn, backupsFolder, KEPT_BACKUPS, listBackups, settleRestored, writeBackup } from '../src/backups.ts'
+import { damaged } from '../src/damage.ts'
+import { timestamp } from '../src/domain.ts'
+import { restoreDamaged } from '../src/restore-backup.ts'
 import { type Migration, openDatabase } from '../src/sqlite.ts'
 
 const DAY = 24 * 60 * 60_000
@@ -48,8 +51,9 @@ test('the newest are kept, of each database', () => {
   mkdirSync(backupsFolder(path))
   writeFileSync(join(backupsFolder(path), 'others-20200101-000000.db'), '')
   for (let day = 0; day < KEPT_BACKUPS + 2; day++) writeBackup(path, AT + day * DAY)
-  expect(listBackups(path)).toHaveLength(KEPT_BACKUPS)
-  expect(listBackups(path).at(-1)?.madeAt).toBe(AT + 2 * DAY)
+  const kept = listBackups(path, AT + 100 * DAY)
+  expect(kept).toHaveLength(KEPT_BACKUPS)
+  expect(kept.at(-1)?.madeAt).toBe(AT + 2 * DAY)
   expect(files(path)).toContain('others-20200101-000000.db')
 })
 
@@ -63,13 +67,40 @@ test('one is due a day after the newest, or when there is none; one from the fut
   expect(backupDueIn(path, AT - DAY)).toBe(0)
 })
 
+test.for([1, 400])('backups of a clock that was %i days ahead come last, and are removed first', days => {
+  const path = newPath()
+  const { db } = opened(path)
+  for (let day = 0; day < KEPT_BACKUPS; day++) writeBackup(path, AT + (days + day) * DAY)
+  db.exec(`insert into thing values ('new')`)
+  db.close()
+  // Until the clock was set, these were the newest.
+  const { file } = writeBackup(path, AT)
+  expect(listBackups(path, AT)).toHaveLength(KEPT_BACKUPS)
+  expect(listBackups(path, AT)[0]?.file).toBe(file)
+  expect(files(path)).not.toContain(`things-${timestamp(new Date(AT + days * DAY))}.db`)
+  rmSync(path)
+  expect(restoreDamaged(path, AT)?.backup.file).toBe(file)
+  expect(things(path)).toEqual(['new'])
+})
+
+test('the remedy of a damaged database names the backup that is taken', () => {
+  const path = newPath()
+  opened(path)
+  const now = Date.now()
+  const { madeAt } = writeBackup(path, now - DAY)
+  writeBackup(path, now + 400 * DAY)
+  expect(damaged('opening', path, 'torn').failure.remedy).toContain(
+    `Go on from its newest backup, of ${new Date(madeAt).toISOString()}:`,
+  )
+})
+
 test('half a backup does not count, and the next one removes it', () => {
   const path = newPath()
   opened(path)
   mkdirSync(backupsFolder(path))
   const dead = 'things-20261123-030000.db.4194399.new'
   for (const name of [dead, `${dead}-journal`]) writeFileSync(join(backupsFolder(path), name), 'half')
-  expect(listBackups(path)).toEqual([])
+  expect(listBackups(path, AT)).toEqual([])
   writeBackup(path, AT)
   expect(files(path)).toEqual(['things-20261124-030000.db'])
 })
@@ -88,13 +119,13 @@ test('each migration is preceded by a backup of what was there', () => {
   const { db } = opened(path)
   db.exec(`insert into thing values ('a')`)
   db.close()
-  expect(listBackups(path)).toEqual([])
+  expect(listBackups(path, Date.now())).toEqual([])
   opened(path, [...migrations, `update thing set name = 'b'`]).db.close()
-  const [before] = listBackups(path)
+  const [before] = listBackups(path, Date.now())
   expect(things(path)).toEqual(['b'])
   expect(things(before?.file ?? '')).toEqual(['a'])
   opened(path, [...migrations, `update thing set name = 'b'`])
-  expect(listBackups(path)).toHaveLength(1)
+  expect(listBackups(path, Date.now())).toHaveLength(1)
 })
 
 test('a migration without room for its backup is not begun', () => {

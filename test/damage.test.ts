@@ -163,7 +163,7 @@ test('a damaged backup is passed over, and without a good one the failure keeps 
   expect(restoreDamaged(path, 3_000_000)).toMatchObject({ backup: old })
   const badBackups = () => restoreDamaged(path, 4_000_000)
   harms['its head']?.(path)
-  for (const { file } of listBackups(path)) writeFileSync(file, 'no database'.repeat(1_000))
+  for (const { file } of listBackups(path, Date.now())) writeFileSync(file, 'no database'.repeat(1_000))
   expect(badBackups).toThrow(
     expect.objectContaining({
       failure: expect.objectContaining({

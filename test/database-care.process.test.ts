@@ -35,7 +35,7 @@ test('a backup is made beside the work of others, and the next one when it is du
   db.exec(`begin immediate; insert into thing values ('x')`)
   let now = AT
   const care = careFor(path, { clock: () => now, log, firstBackupMs: 0 })
-  await until('a backup', () => listBackups(path).length === 1)
+  await until('a backup', () => listBackups(path, Date.now()).length === 1)
   await until('a line of the log', () => lines.some(({ msg }) => msg === `backed up ${path}`))
   care.close()
   now += 1_000
@@ -43,7 +43,7 @@ test('a backup is made beside the work of others, and the next one when it is du
   careFor(path, { clock: () => now, log, firstBackupMs: 0 }).close()
   now += 24 * 60 * 60_000
   const next = careFor(path, { clock: () => now, log, firstBackupMs: 0 })
-  await until('the next backup', () => listBackups(path).length === 2)
+  await until('the next backup', () => listBackups(path, Date.now()).length === 2)
   next.close()
   db.exec('commit')
   db.close()
@@ -114,8 +114,8 @@ test.for([
   await until('the copy', () => child.exitCode !== null || sizes().some(bytes => bytes >= size), { every: 1 })
   child.kill('SIGKILL')
   await ended
-  for (const { file } of listBackups(path)) expect(damageOf(file)).toBeNull()
+  for (const { file } of listBackups(path, AT)) expect(damageOf(file)).toBeNull()
   writeBackup(path, AT + 1_000)
-  expect(damageOf(listBackups(path)[0]?.file ?? '')).toBeNull()
+  expect(damageOf(listBackups(path, AT + 1_000)[0]?.file ?? '')).toBeNull()
   expect(readdirSync(backupsFolder(path)).filter(name => !name.endsWith('.db'))).toEqual([])
 })

@@ -72,14 +72,16 @@ const checkDatabase = (path: string): Finding | null => {
 
 const checkBackups = (path: string): Finding | null => {
   if (!existsSync(path)) return null
-  const [newest] = listBackups(path)
+  const now = Date.now()
+  const [newest] = listBackups(path, now)
   const start = 'A server that runs makes one a day: agent-swarm up'
   if (newest === undefined)
-    return Date.now() - statSync(path).birthtimeMs < DAY_MS
+    return now - statSync(path).birthtimeMs < DAY_MS
       ? ok(`${path} is less than a day old, and has no backup yet`)
       : warning(`${path} has no backup yet`, start)
-  const days = (Date.now() - newest.madeAt) / DAY_MS
+  const days = (now - newest.madeAt) / DAY_MS
   const text = `the newest backup of ${path} is of ${new Date(newest.madeAt).toISOString()}`
+  if (days < 0) return warning(`${text}, which is still to come: a clock is or was wrong`, start)
   return days < 2 ? ok(text) : warning(`${text}, ${Math.floor(days)} days ago`, start)
 }
 

@@ -60,7 +60,7 @@ const unfinishedIn = (home: string): string[] =>
 const problemsIn = (home: string, expected: string): string[] => [
   ...DATABASES.flatMap(name => damageOf(join(home, name)) ?? []),
   ...(contentOf(home) === expected ? [] : [`${DATABASES} do not hold what they held`]),
-  ...DATABASES.flatMap(name => listBackups(join(home, name))).flatMap(({ file }) => damageOf(file) ?? []),
+  ...DATABASES.flatMap(name => listBackups(join(home, name), Date.now())).flatMap(({ file }) => damageOf(file) ?? []),
   ...unfinishedIn(home).map(name => `${name} is left`),
 ]
 
