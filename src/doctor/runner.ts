@@ -1,6 +1,7 @@
 /** The checks of a runner on a host of its own: whether the bot can be reached, knows its token and speaks its protocol. */
 import * as v from 'valibot'
 import { type Finding, ok, problem, warning } from '../check.ts'
+import { isWithin } from '../clock.ts'
 import type { Config } from '../config/config.ts'
 import { MIN_SECRET_LENGTH } from '../config/secrets.ts'
 import { failureOf } from '../errors.ts'
@@ -59,7 +60,7 @@ const checkProcess = ({ home }: Config, now: number): Finding => {
   const at = lastHeartbeatAt(home)
   const last =
     at === null ? 'the bot has accepted no heartbeat of it yet' : `the bot accepted its heartbeat ${ago(at, now)}`
-  if (at !== null && now - at < 2 * NOTE_MS) return ok(`the runner runs: ${last}`)
+  if (at !== null && isWithin(at, 2 * NOTE_MS, now)) return ok(`the runner runs: ${last}`)
   if (isRunnerRunning(home))
     return problem(`the runner runs, but ${last}`, 'See its log. As a service: agent-swarm service logs')
   return warning(`no runner runs with this home; ${last}`, 'agent-swarm runner')

@@ -280,12 +280,14 @@ export const attemptQueries = (database: Database) => {
 
 const CHECKPOINT_COLUMNS = `ticket, name, why, commit_sha as "commit", created_at as createdAt, with_memory as withMemory,
   size_bytes as sizeBytes`
+/** Those that were made before an earlier version of this registry, or that only the provider knew, share a place. */
+const CHECKPOINT_ORDER = 'place, created_at, name'
 const checkpointFrom = ({ ticket: _, ...row }: Row) => ({ ...row, withMemory: row.withMemory === 1 }) as Checkpoint
 
 export const checkpointQueries = ({ all, run }: Database) => ({
   /** Oldest first. */
   checkpoints: (ticket: Ticket): Checkpoint[] =>
-    all(`select ${CHECKPOINT_COLUMNS} from checkpoint where ticket = ? order by created_at, name`, ticket).map(
+    all(`select ${CHECKPOINT_COLUMNS} from checkpoint where ticket = ? order by ${CHECKPOINT_ORDER}`, ticket).map(
       checkpointFrom,
     ),
   /** Of all tickets in one query, each ticket's oldest first. */
@@ -293,18 +295,20 @@ export const checkpointQueries = ({ all, run }: Database) => ({
     new Map(
       [
         ...Map.groupBy(
-          all(`select ${CHECKPOINT_COLUMNS} from checkpoint order by ticket, created_at, name`),
+          all(`select ${CHECKPOINT_COLUMNS} from checkpoint order by ticket, ${CHECKPOINT_ORDER}`),
           row => row.ticket as Ticket,
         ),
       ].map(([ticket, rows]) => [ticket, rows.map(checkpointFrom)]),
     ),
-  addCheckpoint: (ticket: Ticket, checkpoint: Checkpoint) => {
+  /** `successor`: of this ticket, and made next; null: this one is the newest. */
+  addCheckpoint: (ticket: Ticket, checkpoint: Checkpoint, successor: CheckpointName | null = null) => {
     const { name, why, commit, createdAt, withMemory, sizeBytes } = checkpoint
     checkName('checkpoint', name)
     run(
-      `insert or replace into checkpoint (ticket, name, why, commit_sha, created_at, with_memory, size_bytes)
-       values (?, ?, ?, ?, ?, ?, ?)`,
-      ...[ticket, name, why, commit, createdAt, withMemory ? 1 : 0, sizeBytes],
+      `insert or replace into checkpoint (ticket, name, why, commit_sha, created_at, with_memory, size_bytes, place)
+       values (?1, ?2, ?3, ?4, ?5, ?6, ?7, coalesce((select place from checkpoint where ticket = ?1 and name = ?8),
+         (select max(place) + 1 from checkpoint where ticket = ?1), 1))`,
+      ...[ticket, name, why, commit, createdAt, withMemory ? 1 : 0, sizeBytes, successor],
     )
   },
   removeCheckpoint: (ticket: Ticket, name: CheckpointName) =>

@@ -303,4 +303,8 @@ export const migrations = [
   alter table pool add column failed_claims integer not null default 0;
   alter table pool add column failed_at text;
   `,
+  // The order in which checkpoints were made. Their times are those of a clock that is set.
+  `
+  alter table checkpoint add column place integer not null default 0;
+  `,
 ] as const

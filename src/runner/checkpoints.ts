@@ -59,18 +59,19 @@ export const syncCheckpoints = async ({
   for (const { name } of rows) if (!names.includes(name)) registry.removeCheckpoint(row.ticket, name)
   // The provider knows the order, and no time: each gets the last moment before that of its successor.
   let before = clock().getTime()
-  for (const name of names.toReversed()) {
+  for (const [index, name] of [...names.entries()].toReversed()) {
     const known = rows.find(other => other.name === name)
     before = known === undefined ? before - 1 : Math.min(before, Date.parse(known.createdAt))
     if (known !== undefined) continue
-    registry.addCheckpoint(row.ticket, {
+    const checkpoint: Checkpoint = {
       name,
       why: reasonOf(name),
       commit: null,
       createdAt: new Date(before).toISOString(),
       withMemory: provider.memoryCheckpoints === true,
       sizeBytes: null,
-    })
+    }
+    registry.addCheckpoint(row.ticket, checkpoint, names[index + 1] ?? null)
   }
   return names
 }

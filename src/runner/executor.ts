@@ -64,10 +64,13 @@ const resolveAction = (context: RunnerContext, action: Action, { actionId }: Cal
 }
 
 /** People win: a manual operation later than the triggering event stands, whether or not the bot knew of it. */
-const laterManualOperation = ({ registry }: RunnerContext, { kind, ticket, at }: Action): Result | null => {
+const laterManualOperation = ({ registry, clock }: RunnerContext, { kind, ticket, at }: Action): Result | null => {
   if (at === undefined || kind === 'move') return null
   const last = registry.lastManualOperation(ticket)
-  return last !== null && Date.parse(last.at) > Date.parse(at)
+  if (last === null) return null
+  const done = Date.parse(last.at)
+  // A time from the future would make every event until then look old.
+  return done > Date.parse(at) && done <= clock().getTime()
     ? { skipped: `${last.by.who ?? 'somebody'} ran ${last.kind} by hand after that` }
     : null
 }

@@ -1,6 +1,7 @@
 /** What becomes of an operation whose process died. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { isWithin } from '../clock.ts'
 import type { Ticket } from '../domain.ts'
 import { failureOf } from '../errors.ts'
 import { removeUnfinished } from '../files.ts'
@@ -22,8 +23,10 @@ import { removeDeadMachines } from './temporary-machines.ts'
 /** An operation of the queue is left to the queue, which hands its action out again. After this time the queue has given up. */
 const LEFT_TO_QUEUE_MS = 60 * 60_000
 
-export const isLeftToQueue = ({ actionId, startedAt }: OperationRow, now: Date): boolean =>
-  actionId !== null && now.getTime() - Date.parse(startedAt) < LEFT_TO_QUEUE_MS
+export const isLeftToQueue = (
+  { actionId, startedAt }: Pick<OperationRow, 'actionId' | 'startedAt'>,
+  now: Date,
+): boolean => actionId !== null && isWithin(Date.parse(startedAt), LEFT_TO_QUEUE_MS, now.getTime())
 
 /** Returns the outcome of an operation that is finished; null when it is not. */
 const recoverEnvironment = async (operation: Operation, interrupted: OperationRow): Promise<Outcome | null> => {

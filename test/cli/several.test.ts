@@ -194,27 +194,30 @@ describe('delete', () => {
   })
 
   test('--stopped deletes the stopped machines, those that were stopped long ago, and says which it does not know', async () => {
-    await swarm('create', 'DROP-1', 'DROP-2', 'DROP-3')
-    await swarm('stop', 'DROP-1', 'DROP-2')
+    await swarm('create', 'DROP-1', 'DROP-2', 'DROP-3', 'DROP-4')
+    await swarm('stop', 'DROP-1', 'DROP-2', 'DROP-4')
     expect(await swarm('delete', '--stopped')).toMatchObject({ code: 2, stderr: expect.stringContaining('--yes') })
     expect(await cli.json(['delete', '--stopped', '--yes', '--older-than', '7d'])).toEqual([])
-    // DROP-1 was stopped eight days ago; nobody knows when DROP-2 was.
+    // DROP-1 was stopped eight days ago; nobody knows when DROP-2 and DROP-4 were: the clock of the latter was ahead.
     const db = new DatabaseSync(join(cli.home, 'state', 'registry.db'))
     const eightDaysAgo = new Date(Date.now() - 8 * 24 * 60 * 60_000).toISOString()
     db.prepare("update operation set ended_at = ? where ticket = 'DROP-1' and kind = 'stop'").run(eightDaysAgo)
     db.exec("delete from operation where ticket = 'DROP-2'")
+    db.exec("update operation set ended_at = '2999-01-01T00:00:00.000Z' where ticket = 'DROP-4'")
     db.close()
     const { stdout, stderr } = await swarm('delete', '--stopped', '--older-than', '7d', '--dry-run', '--json')
     expect(JSON.parse(stdout)).toMatchObject([{ ticket: 'DROP-1', result: 'planned' }])
-    expect(stderr).toContain('not known when they were stopped: DROP-2')
+    expect(stderr).toContain('not known when they were stopped: DROP-2, DROP-4')
     expect(await cli.json(['delete', '--stopped', '--older-than', '2w', '--dry-run'])).toEqual([])
     expect(await cli.json(['delete', '--stopped', '--dry-run'])).toMatchObject([
       { ticket: 'DROP-1', result: 'planned' },
       { ticket: 'DROP-2', result: 'planned' },
+      { ticket: 'DROP-4', result: 'planned' },
     ])
     expect(await cli.json(['delete', '--stopped', '--yes'])).toMatchObject([
       { ticket: 'DROP-1', result: 'done' },
       { ticket: 'DROP-2', result: 'done' },
+      { ticket: 'DROP-4', result: 'done' },
     ])
     expect(await states()).toEqual({ 'DROP-3': 'running' })
     expect(await cli.json(['delete', '--stopped', '--yes'])).toEqual([])

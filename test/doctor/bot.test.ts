@@ -242,6 +242,9 @@ test('a runner: its token, the bot that it asks, and its heartbeat', async () =>
   expect((await doctor(runner)).lines).toContainEqual(
     'error Runner: the runner runs, but the bot accepted its heartbeat 1 h ago',
   )
+  const future = new Date(Date.now() + HOUR_MS)
+  utimesSync(join(context.home, 'runner-heard'), future, future)
+  expect((await doctor(runner)).lines).toContainEqual(expect.stringMatching(/^error Runner: the runner runs, but /))
   const unknown = await doctor({ ...runner, AGENT_SWARM_RUNNER_TOKEN: 'another-token-of-nobody' })
   expect(unknown.code).toBe(1)
   expect(unknown.remedyOf('refuses')).toContain('agent-swarm bot runner add')

@@ -1,7 +1,6 @@
 /** Deletes machines: of the tickets that are named, or all stopped ones. */
 import type { Ticket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
-import type { Registry } from '../../registry/registry.ts'
 import { listEnvironments, type RunnerContext } from '../../runner/context.ts'
 import { observe } from '../../runner/machine.ts'
 import { counted } from '../../words.ts'
@@ -29,11 +28,13 @@ const STARTS = ['create', 'start', 'restart', 'restore', 'checkpoint', 'fork', '
 /** Operations of one ticket that are looked through. */
 const HISTORY = 200
 
-/** When the machine was stopped, epoch ms; null when agent-swarm did not stop it, or no longer knows. */
-const stoppedAt = (registry: Registry, ticket: Ticket): number | null => {
+/** When the machine was stopped, epoch ms; null when agent-swarm did not stop it, no longer knows, or noted a time to come. */
+const stoppedAt = ({ registry, clock }: RunnerContext, ticket: Ticket): number | null => {
   for (const { kind, result, endedAt } of registry.operations(ticket, HISTORY)) {
     if (STARTS.includes(kind)) return null
-    if (kind === 'stop' && result === 'done' && endedAt !== null) return Date.parse(endedAt)
+    if (kind !== 'stop' || result !== 'done' || endedAt === null) continue
+    const at = Date.parse(endedAt)
+    return at <= clock().getTime() ? at : null
   }
   return null
 }
@@ -49,7 +50,7 @@ const stoppedTickets = (invocation: Invocation, age: number | null): Promise<Tic
       .filter(({ status, provider }) => status === 'stopped' && !unreadable.has(provider))
       .map(({ ticket }) => ticket)
     if (age === null) return stopped
-    const times = stopped.map(ticket => ({ ticket, at: stoppedAt(context.registry, ticket) }))
+    const times = stopped.map(ticket => ({ ticket, at: stoppedAt(context, ticket) }))
     const unknown = times.filter(({ at }) => at === null).map(({ ticket }) => ticket)
     if (unknown.length > 0)
       printNote(`Left out, because it is not known when they were stopped: ${unknown.join(', ')}`, terminal)

@@ -5,6 +5,7 @@
 import { createReadStream, existsSync, lstatSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { newestFirst } from '../../clock.ts'
 import { VM_ID } from '../../domain.ts'
 import { checkName } from '../../errors.ts'
 
@@ -24,15 +25,23 @@ export const transcriptFile = (home: string, vmId: string, run: string): string 
 export const transcriptSize = (home: string, vmId: string, run: string): number =>
   statSync(transcriptFile(home, vmId, run), { throwIfNoEntry: false })?.size ?? 0
 
+const sortNewestFirst = (files: readonly string[]): string[] => {
+  // A file's time has fractions of a millisecond, and the clock has none.
+  const order = newestFirst(Date.now() + 1)
+  return files
+    .map(file => ({ file, at: statSync(file).mtimeMs }))
+    .sort((a, b) => order(a.at, b.at))
+    .map(({ file }) => file)
+}
+
 /** Makes room for a run: the oldest transcripts of the machine go. */
 export const beginTranscript = (home: string, vmId: string, run: string): void => {
   const folder = folderOf(home, vmId)
   mkdirSync(folder, { recursive: true, mode: 0o700 })
   const files = readdirSync(folder)
     .filter(name => name.endsWith('.jsonl') && name !== `${run}.jsonl`)
-    .map(name => ({ name, at: statSync(join(folder, name)).mtimeMs }))
-    .sort((a, b) => b.at - a.at)
-  for (const { name } of files.slice(KEPT_RUNS - 1)) rmSync(join(folder, name), { force: true })
+    .map(name => join(folder, name))
+  for (const file of sortNewestFirst(files).slice(KEPT_RUNS - 1)) rmSync(file, { force: true })
 }
 
 /** Removes the transcripts of machines that are gone, whose newest one is older than `before`, epoch ms. */
@@ -61,9 +70,8 @@ export const readTranscript = async (file: string, onBytes: (bytes: Buffer) => v
 export const newestTranscript = (home: string, vmId: string): string | null => {
   const folder = folderOf(home, vmId)
   if (!existsSync(folder)) return null
-  const [newest] = readdirSync(folder)
+  const files = readdirSync(folder)
     .filter(name => name.endsWith('.jsonl'))
-    .map(name => ({ file: join(folder, name), at: statSync(join(folder, name)).mtimeMs }))
-    .sort((a, b) => b.at - a.at)
-  return newest?.file ?? null
+    .map(name => join(folder, name))
+  return sortNewestFirst(files)[0] ?? null
 }

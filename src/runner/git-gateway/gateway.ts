@@ -1,6 +1,6 @@
 /** Lets a machine fetch the repositories of its ticket's project, and push to its ticket's branches, without any credential in it. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { atMost, type Clock } from '../../clock.ts'
+import { atMost, type Clock, isWithin } from '../../clock.ts'
 import { fail, failureOf, isFailure } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { openMachineLogs } from '../link/machine-log.ts'
@@ -159,7 +159,7 @@ const serve = async (context: Context, machine: Machine, exchange: BackendReques
   let release = () => {}
   const decide = async (question: Question): Promise<Answer> => {
     if (remote === null) return { isAllowed: false, lines: ['agent-swarm: the remote is away. Try again.'] }
-    if (context.clock() - (mirrors.updatedAt(repo)?.getTime() ?? 0) > PUSH_FRESH_MS) {
+    if (!isWithin(mirrors.updatedAt(repo)?.getTime() ?? 0, PUSH_FRESH_MS, context.clock())) {
       mirrors.expire(repo)
       await mirrors.update(repo, remote)
     }

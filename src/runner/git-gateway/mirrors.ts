@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { readdir, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import type { Clock } from '../../clock.ts'
+import { type Clock, isWithin } from '../../clock.ts'
 import { allow, fail, isFailure } from '../../errors.ts'
 import { lockFile } from '../../lock-file.ts'
 import type { Log } from '../../log.ts'
@@ -53,7 +53,7 @@ const removeStaleLocks = async (mirror: string, now: number): Promise<void> => {
   const top = ['packed-refs.lock', 'HEAD.lock', 'shallow.lock', 'config.lock'].map(name => join(mirror, name))
   const times = top.map(file => ({ file, changedAt: statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? now }))
   for (const { file, changedAt } of [...times, ...(await filesIn(join(mirror, 'refs')))])
-    if (file.endsWith('.lock') && now - changedAt > STALE_LOCK_MS) await rm(file, { force: true })
+    if (file.endsWith('.lock') && !isWithin(changedAt, STALE_LOCK_MS, now)) await rm(file, { force: true })
 }
 
 /** Removes the objects of pushes and fetches that were killed. */
@@ -63,7 +63,7 @@ const removeLeftovers = async (mirror: string, now: number): Promise<void> => {
     [join(mirror, 'objects', 'pack'), /^(?:tmp_|\.tmp-)/],
   ] as const)
     for (const entry of await readdir(folder).catch(() => []))
-      if (name.test(entry) && now - (await stat(join(folder, entry))).mtimeMs > LEFTOVER_MS)
+      if (name.test(entry) && !isWithin((await stat(join(folder, entry))).mtimeMs, LEFTOVER_MS, now))
         await rm(join(folder, entry), { recursive: true, force: true })
 }
 
@@ -150,7 +150,7 @@ export const listMirrors = async (home: string): Promise<string[]> => {
 
 const isOld = (mirror: string, now: number): boolean => {
   const last = updatedAt(mirror) ?? statSync(mirror, { throwIfNoEntry: false })?.mtime
-  return last === undefined || now - last.getTime() > KEPT_MS
+  return last === undefined || !isWithin(last.getTime(), KEPT_MS, now)
 }
 /** One that is removed by half is made anew, because it was never complete without its mark. */
 const removeFiles = async (mirror: string): Promise<void> => {

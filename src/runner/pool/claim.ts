@@ -39,8 +39,11 @@ export const readyFor = (
   const isOfNow = (machine: PoolMachine) => {
     const { pool, madeOf } = machine
     const look = registry.poolLook(pool)
-    const now = look?.madeOf ?? null
-    return pools.has(pool) && now !== null && isSame(madeOf, now) && !isDoubtful(machine, look?.failedClaims ?? null)
+    const current = look?.madeOf ?? null
+    const failed = look?.failedClaims ?? null
+    return (
+      pools.has(pool) && current !== null && isSame(madeOf, current) && !isDoubtful(machine, { failed, now: clock() })
+    )
   }
   return registry
     .poolMachines()

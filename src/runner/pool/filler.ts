@@ -6,7 +6,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Provider, VmInfo } from '../../../providers/provider.ts'
 import { backoff } from '../../backoff.ts'
-import { atMost } from '../../clock.ts'
+import { atMost, isWithin } from '../../clock.ts'
 import { poolName } from '../../domain.ts'
 import { failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
@@ -44,7 +44,7 @@ type Filler = {
 /** Whether any action runs, or waits and has not waited for long. */
 const isBusy = async (context: RunnerContext): Promise<boolean> => {
   const now = context.clock().getTime()
-  if (waitingActions(context).some(({ since }) => now - Date.parse(since) < WAITS_MS)) return true
+  if (waitingActions(context).some(({ since }) => isWithin(Date.parse(since), WAITS_MS, now))) return true
   return (await runningOperations(context)).some(({ interrupted }) => !interrupted)
 }
 

@@ -103,8 +103,15 @@ export const isHeld = ({ hold }: Pick<PoolMachine, 'hold'>, vm: VmInfo | undefin
 /** Failed claims in a row after which machines that are as old are not taken any more. */
 const MOST_FAILED = 2
 /** Whether machines like it could not be taken, one after the other. One that was made since may be better. */
-export const isDoubtful = ({ since }: Pick<PoolMachine, 'since'>, failed: FailedClaims | null): boolean =>
-  failed !== null && failed.count >= MOST_FAILED && Date.parse(since) <= Date.parse(failed.at)
+export const isDoubtful = (
+  { since }: Pick<PoolMachine, 'since'>,
+  { failed, now }: { failed: FailedClaims | null; now: Date },
+): boolean => {
+  if (failed === null || failed.count < MOST_FAILED) return false
+  const at = Date.parse(failed.at)
+  // A time from the future says nothing of which machines are older.
+  return Date.parse(since) <= at && at <= now.getTime()
+}
 
 export const isTooOld = ({ since }: Pick<PoolMachine, 'since'>, now: Date): boolean =>
   Math.abs(now.getTime() - Date.parse(since)) > MOST_MS
@@ -126,7 +133,7 @@ export const whyUseless = (machine: PoolMachine, { pool, madeOf, failed, vm, now
   if (vm.ticket !== null) return `its mark names ${vm.ticket}`
   if (madeOf !== null && !isSame(machine.madeOf, madeOf))
     return 'its image, size, commit, workspace or hypervisor is not that of now'
-  if (isDoubtful(machine, failed)) return 'creates could not take machines like it'
+  if (isDoubtful(machine, { failed, now })) return 'creates could not take machines like it'
   if (isTooOld(machine, now)) return 'it is more than a day old'
   if (machine.state === 'ready' && !isHeld(machine, vm)) return `it is ${vm.paused ?? vm.status}`
   return null

@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import * as v from 'valibot'
+import { isWithin } from '../../clock.ts'
 import type { FailureKind } from '../../domain.ts'
 import type { Log } from '../../log.ts'
 import type { EnvironmentRow } from '../../registry/registry.ts'
@@ -97,15 +98,19 @@ const change = async (
   return outcome
 }
 
+/** When the machine last made a checkpoint, epoch ms; 0: never. The registry knows of those before this runner's start. */
+const lastMade = ({ context: { registry } }: Requests, { ticket }: EnvironmentRow): number => {
+  const made = registry.checkpoints(ticket).findLast(({ why }) => why === 'machine')
+  return made === undefined ? 0 : Date.parse(made.createdAt)
+}
+
 /** Why the machine must not change now; null when it may. Takes the turn. */
 const takeTurn = (requests: Requests, row: EnvironmentRow, kind: Change['kind']): string | null => {
   const recent = recentOf(requests.recent, row.vmId)
   if (recent.isChanging) return 'another checkpoint or restore of this machine is running'
   const now = requests.context.clock().getTime()
-  // The registry knows of those before this runner's start.
-  const made = requests.context.registry.checkpoints(row.ticket).findLast(({ why }) => why === 'machine')
-  const lastMade = kind === 'checkpoint' && made !== undefined ? Date.parse(made.createdAt) : 0
-  const wait = Math.max(recent.changed[kind] ?? 0, lastMade) + CHANGE_MS - now
+  const times = [recent.changed[kind] ?? 0, kind === 'checkpoint' ? lastMade(requests, row) : 0]
+  const wait = Math.max(...times.filter(at => isWithin(at, CHANGE_MS, now))) + CHANGE_MS - now
   if (wait > 0) return `at most one ${kind} a minute: try again in ${Math.ceil(wait / 1000)} s`
   recent.changed[kind] = now
   recent.isChanging = true

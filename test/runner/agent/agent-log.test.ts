@@ -1,9 +1,10 @@
-import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
+import { DAY_MS } from '../../../src/clock.ts'
 import { lastAgentLines, showAgentLog } from '../../../src/runner/agent/agent-log.ts'
-import { beginTranscript, transcriptFile } from '../../../src/runner/agent/transcript.ts'
+import { beginTranscript, newestTranscript, transcriptFile } from '../../../src/runner/agent/transcript.ts'
 import { until } from '../../support/wait.ts'
 
 const VM = 'as-drop-1-00000001'
@@ -40,6 +41,24 @@ test('what comes is followed, also into the next run', async () => {
   ending.abort()
   expect(await showing).toBe(true)
   expect(lines).toEqual(['one', 'two', '== run 00000002 ==', 'next'])
+})
+
+test('transcripts of a clock that was ahead are the first to go, and the newest is one of now', () => {
+  const home = openHome()
+  const future = new Date(Date.now() + 400 * DAY_MS)
+  const begin = (run: string) => {
+    beginTranscript(home, VM, run)
+    write(home, run, '')
+  }
+  for (let n = 10; n < 30; n += 1) {
+    begin(`000000${n}`)
+    utimesSync(transcriptFile(home, VM, `000000${n}`), future, future)
+  }
+  for (const run of ['00000001', '00000002']) begin(run)
+  expect(readdirSync(join(home, 'transcripts', VM))).toEqual(
+    expect.arrayContaining(['00000001.jsonl', '00000002.jsonl']),
+  )
+  expect(newestTranscript(home, VM)).toMatch(/0000000[12]\.jsonl$/)
 })
 
 test('the newest twenty runs of a machine are kept', () => {

@@ -5,6 +5,7 @@ import { readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { expect, onTestFinished, test } from 'vitest'
+import { DAY_MS } from '../../../src/clock.ts'
 import { until } from '../../support/wait.ts'
 import { openStage, runGit, TOKEN } from './stage.ts'
 
@@ -101,6 +102,12 @@ test('killed before the remote has a push: nothing is recorded, and the push is 
   await runGit(stage.home, ['init', '-q', '--bare', join(stage.mirror(), 'objects/incoming-abc')])
   for (const file of leftovers) writeFileSync(file, '')
   for (const file of [...leftovers, join(stage.mirror(), 'objects/incoming-abc')]) utimesSync(file, 1_000, 1_000)
+  // The clock was ahead.
+  const future = new Date(Date.now() + 400 * DAY_MS)
+  for (const name of ['HEAD.lock', 'agent-swarm-updated']) {
+    writeFileSync(join(stage.mirror(), name), '')
+    utimesSync(join(stage.mirror(), name), future, future)
+  }
   rmSync(join(stage.server.path('acme/shop'), 'protected'))
   await one.git('remote', 'set-url', 'origin', `${one.address}/acme/shop`)
   expect(await one.git('push', '-q', 'origin', 'HEAD:DROP-1-x')).toMatchObject({ code: 0 })

@@ -1,6 +1,7 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { DAY_MS } from '../../../src/clock.ts'
 import { openLog } from '../../../src/log.ts'
 import { openRequests } from '../../../src/runner/requests/requests.ts'
 import { actions, openTestContext, type TestContext, wrapProviders } from '../../support/context.ts'
@@ -93,6 +94,18 @@ test('there is at most one checkpoint a minute, after another start of the runne
     minuteLater()
   }
   expect(names()).toEqual(['of-a-person command', ...['c2', 'c3', 'c4', 'c5', 'c6'].map(name => `${name} machine`)])
+})
+
+test.for([1, 400])('a clock that was %i days ahead keeps no machine waiting', async days => {
+  const setTo = now
+  now = new Date(now.getTime() + days * DAY_MS)
+  expect((await ask('checkpoint', 'one'))[0]).toBe(200)
+  expect((await ask('restore', 'one'))[0]).toBe(202)
+  await until('the restore', () => it.context.registry.lastRestore('DROP-1')?.at === now.toISOString())
+  await requests.idle()
+  now = setTo
+  expect((await ask('checkpoint', 'two'))[0]).toBe(200)
+  expect((await ask('restore', 'one'))[0]).toBe(202)
 })
 
 test('a checkpoint that would stop the machine is not made', async () => {
