@@ -436,8 +436,10 @@ type PullRequests = {
   /** By repository, then number. */
   ofTicket(ticket: Ticket): Promise<KnownPullRequest[]>
   ticketsIn(repo: string): Promise<Ticket[]>
-  /** By repository, then number. */
-  all(): Promise<KnownPullRequest[]>
+  /** By number. */
+  inRepository(repo: string): Promise<KnownPullRequest[]>
+  /** Of the linked tickets, by repository. */
+  projects(): Promise<{ repo: string; project: string }[]>
   /** The commit of a fork on which commands may act. */
   allowedCommit(pullRequest: PullRequestRef): Promise<string | null>
 }

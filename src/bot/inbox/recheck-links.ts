@@ -48,6 +48,16 @@ const recheck = async (context: Context, link: KnownPullRequest, isNewRule: bool
   return now === null || (await linkPullRequest(context, link, now, rules)) === link.ticket
 }
 
+/** Under the rule by which they were checked, links go only where a repository no longer serves their project. */
+const linksToCheck = async (
+  { store, rulesOf }: Context,
+  repo: string,
+  { projects, isNewRule }: { projects: readonly string[]; isNewRule: boolean },
+): Promise<KnownPullRequest[]> => {
+  const served = isNewRule ? [] : (await rulesOf(repo)).projects
+  return projects.every(project => served.includes(project)) ? [] : store.pullRequests.inRepository(repo)
+}
+
 /** A schedule row's `run`: its work is done once a start. What cannot be read is tried again. */
 export const openLinkCheck = (context: Context) => {
   const { store, log, nudgePublisher } = context
@@ -58,23 +68,25 @@ export const openLinkCheck = (context: Context) => {
   const checkAll = async (signal: AbortSignal): Promise<void> => {
     const isNewRule = (await store.cursors.get<Cursor>(CURSOR))?.rule !== RULE
     // One that cannot be read now does not keep the links of others: these may no longer act on their tickets.
-    const unreadable = new Map<string, unknown>()
-    for (const link of await store.pullRequests.all()) {
-      if (signal.aborted) return
-      const name = nameOf(link)
-      if (checked.has(name) || unreadable.has(link.repo)) continue
+    const failures: unknown[] = []
+    const linked = Map.groupBy(await store.pullRequests.projects(), ({ repo }) => repo)
+    for (const [repo, pairs] of linked)
       try {
-        const stays = await recheck(context, link, isNewRule)
-        checked.add(name)
-        if (stays) continue
+        const projects = pairs.map(({ project }) => project)
+        for (const link of await linksToCheck(context, repo, { projects, isNewRule })) {
+          if (signal.aborted) return
+          const name = nameOf(link)
+          if (checked.has(name)) continue
+          const stays = await recheck(context, link, isNewRule)
+          checked.add(name)
+          if (stays) continue
+          log.info({ pullRequest: name }, `no longer linked to ${link.ticket}`)
+          nudgePublisher()
+        }
       } catch (error) {
-        unreadable.set(link.repo, error)
-        continue
+        failures.push(error)
       }
-      log.info({ pullRequest: name }, `no longer linked to ${link.ticket}`)
-      nudgePublisher()
-    }
-    for (const error of unreadable.values()) throw error
+    for (const error of failures) throw error
     if (isNewRule) await store.cursors.set(CURSOR, { rule: RULE } satisfies Cursor)
     isDone = true
   }

@@ -69,7 +69,12 @@ export const openPullRequests = (sql: Sql): Store['pullRequests'] => ({
   },
   ofTicket: async ticket =>
     sql.all<Row>('select * from pull_request where ticket = ? order by repo, number', ticket).map(pullRequestOf),
-  all: async () => sql.all<Row>('select * from pull_request order by repo, number').map(pullRequestOf),
+  inRepository: async repo =>
+    sql.all<Row>('select * from pull_request where repo = ? order by number', repo).map(pullRequestOf),
+  projects: async () =>
+    sql.all<{ repo: string; project: string }>(
+      `select distinct repo, substr(ticket, 1, instr(ticket, '-') - 1) as project from pull_request order by repo`,
+    ),
   ticketsIn: async repo =>
     sql
       .all<{ ticket: Ticket }>('select distinct ticket from pull_request where repo = ? order by ticket', repo)

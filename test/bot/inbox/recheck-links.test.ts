@@ -78,7 +78,10 @@ test('while GitHub cannot be reached, what needs it waits, and the rest is not h
   await link('DROP-2', 'drop-2-x', 'x', 'acme/unlisted')
   await desk.store.pullRequests.unlink({ repo: desk.github.repo, number: number + 1 })
   const check = start()
-  expect((await desk.store.pullRequests.all()).map(({ ticket }) => ticket)).toEqual(['DROP-1', 'DROP-2'])
+  expect(await desk.store.pullRequests.projects()).toEqual([
+    { repo: 'acme/shop', project: 'DROP' },
+    { repo: 'acme/unlisted', project: 'DROP' },
+  ])
   desk.github.faults.push({ match: new RegExp(`/pulls/${number}$`), answer: { status: 502 } })
   await check(signal)
   expect(await linked('DROP-1')).toEqual([number])
