@@ -16,7 +16,7 @@ export type StartContext = Pick<
   RunnerContext,
   'config' | 'home' | 'registry' | 'clock' | 'provider' | 'scriptedAgent'
 > & {
-  /** What `.github/agent-swarm.yml` of the default branch says of the agent. */
+  /** What `.github/agent-swarm.yml` of the default branch says of the agent. Throws where that cannot be read. */
   repositoryAgent: (repo: string, ticket: EnvironmentKey) => Promise<RepositoryAgent | undefined>
   /** Why no agent of this runner may work now; null: they may. */
   closed: () => string | null
