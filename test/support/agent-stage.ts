@@ -87,8 +87,8 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
     {
       lies = guest => guest,
       ...times
-    }: { lies?: (guest: AgentGuest) => AgentGuest | null; stoppingMs?: number; startingMs?: number } & Partial<
-      Pick<SupervisorContext, 'repositoryAgent' | 'closed'>
+    }: { lies?: (guest: AgentGuest) => AgentGuest | null } & Partial<
+      Pick<SupervisorContext, 'repositoryAgent' | 'closed' | 'stoppingMs' | 'startingMs' | 'waitingMs'>
     > = {},
   ) => {
     const server = createServer(
