@@ -126,7 +126,7 @@ ${table([['Setting', 'Value', 'Meaning', 'Example'], ...repositoryRows(toSchema(
 
 A file with an error has no effect: the previous version stays in effect, or the defaults when there was none. The errors appear in the status comments on the repository's pull requests and in the bot's log.
 
-\`workspace\` and \`agent\` are for the host of the machines: the runner reads them from the default branch when it makes a machine, and an error elsewhere in the file does not hold them up. The bot reports their errors with the others.
+\`workspace\` and \`agent\` are for the host of the machines: the runner reads \`workspace\` from the default branch when it makes a machine, and \`agent\` whenever an agent is to start; while GitHub is away, it takes what it read last. While one of the two, \`baseImage\` or \`size\` has an error, or the file is not YAML, no agent starts, and \`agent-swarm status TICKET\` says why. An error elsewhere in the file does not hold them up. The bot reports their errors with the others.
 
 **Whose file.** A pull request follows the file of its repository. A ticket with pull requests follows the file of the newest one's repository. A ticket without a pull request follows the repository that serves its project and whose file lists it under \`projects\` (the first by name when several do), and otherwise the bot's own configuration.
 `

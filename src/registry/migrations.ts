@@ -307,4 +307,9 @@ export const migrations = [
   `
   alter table checkpoint add column place integer not null default 0;
   `,
+  // Whether a create got as far as the setup of the project. Of those that failed before, nobody knows what they reached but by this.
+  `
+  alter table project add column prepared integer not null default 1;
+  update project set prepared = 0 where problem is not null and branch is null and setup is null;
+  `,
 ] as const

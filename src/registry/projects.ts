@@ -4,15 +4,18 @@ import type { ProjectSpec } from '../schema/action.ts'
 import type { Environment, Project, Push } from '../schema/environment.ts'
 import { type Cell, type Database, type Row, readJson } from './database.ts'
 
-/** `summary`: of the ticket, for the name of a branch; outside text. `save`: patterns of ignored files that count as work. */
-export type ProjectRow = Project & Pick<ProjectSpec, 'summary'> & { save: string[] }
+/**
+ * `summary`: of the ticket, for the name of a branch; outside text. `save`: patterns of ignored files that count as work. `prepared`: a
+ * create got as far as its setup, or had none to do; until then an agent finds nothing to work in.
+ */
+export type ProjectRow = Project & Pick<ProjectSpec, 'summary'> & { save: string[]; prepared: boolean }
 
 /** Commits of one push that are remembered as the machine's own. */
 const MAX_PUSHED_COMMITS = 10_000
 /** Pushes of one ticket that are kept. */
 const MAX_PUSHES = 20
 
-const COLUMNS = 'ticket, repo, branch, summary, path, ports, save, setup, start, problem'
+const COLUMNS = 'ticket, repo, branch, summary, path, ports, save, setup, start, problem, prepared'
 const projectFrom = (row: Row): ProjectRow => ({
   repo: row.repo as string,
   branch: row.branch as string | null,
@@ -23,6 +26,7 @@ const projectFrom = (row: Row): ProjectRow => ({
   setup: readJson<Project['setup']>(row.setup),
   start: readJson<Project['start']>(row.start),
   problem: row.problem as string | null,
+  prepared: row.prepared === 1,
 })
 const pushFrom = ({ repo, branch, commit, byAgent, at }: Row) =>
   ({ repo, branch, commit, byAgent: byAgent === 1, at }) as Push
@@ -35,11 +39,12 @@ export const projectQueries = ({ all, first, run, transaction }: Database) => ({
   },
   /** Writes all of it. The ticket has an environment. */
   setProject: (ticket: Ticket, project: ProjectRow): void => {
-    const { repo, branch, summary, path, ports, save, setup, start, problem } = project
+    const { repo, branch, summary, path, ports, save, setup, start, problem, prepared } = project
     const json = (value: unknown): Cell => (value === null ? null : JSON.stringify(value))
     run(
-      `insert or replace into project (${COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `insert or replace into project (${COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       ...[ticket, repo, branch, summary, path, json(ports), json(save), json(setup), json(start), problem],
+      prepared ? 1 : 0,
     )
   },
   /** What an attempt has of its source: the project, on a branch of its own, the note, and the commits that count as its own. */
@@ -47,7 +52,7 @@ export const projectQueries = ({ all, first, run, transaction }: Database) => ({
     transaction(() => {
       run(
         `insert or replace into project (${COLUMNS})
-         select ?, repo, ?, summary, path, ports, save, setup, start, problem from project where ticket = ?`,
+         select ?, repo, ?, summary, path, ports, save, setup, start, problem, prepared from project where ticket = ?`,
         ...[to, branch, from],
       )
       run('insert or replace into note (ticket, text, at) select ?, text, at from note where ticket = ?', to, from)
@@ -64,7 +69,7 @@ export const projectQueries = ({ all, first, run, transaction }: Database) => ({
       found.set(ticket as Ticket, { ...found.get(ticket as Ticket), ...part })
     const [where, values] = ticket === undefined ? ['', []] : ['where ticket = ?', [ticket]]
     for (const row of all(`select ${COLUMNS} from project ${where}`, ...values)) {
-      const { summary: _, save: _save, ...project } = projectFrom(row)
+      const { summary: _, save: _save, prepared: _prepared, ...project } = projectFrom(row)
       add(row.ticket, { project })
     }
     for (const [pushed, rows] of Map.groupBy(all(`${PUSHES} ${where} order by id`, ...values), row => row.ticket))

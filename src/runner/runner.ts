@@ -12,15 +12,13 @@ import type { Log } from '../log.ts'
 import { tryRunnerLock } from '../registry/lock.ts'
 import { watchRegistry } from '../registry/watch.ts'
 import type { Action } from '../schema/action.ts'
-import { MAX_REPOSITORY_FILE, REPOSITORY_FILE, readProjectFile } from '../schema/repository-file.ts'
-import type { RepositoryAgent } from '../schema/workspace.ts'
 import { openAgents } from './agent/agents.ts'
+import { repositoryAgent } from './agent/repository-agent.ts'
 import { sweepTranscripts } from './agent/transcript.ts'
 import { openBotClient } from './bot-client.ts'
 import { openClaimLoop } from './claim-loop.ts'
 import type { RunnerContext } from './context.ts'
 import { botTokens, openGateway } from './gateway.ts'
-import type { GitGateway } from './git-gateway/gateway.ts'
 import { openHeartbeat } from './heartbeat.ts'
 import { openIdleWatch } from './idle/watch.ts'
 import { leadGitThroughLink, linkAccess, pooledAccess } from './link/access.ts'
@@ -93,14 +91,6 @@ const purgeOld = async (
     if (!ending.aborted) log.warn({ err: error }, 'removing old operations and transcripts')
   }
 }
-
-/** What `.github/agent-swarm.yml` of the default branch says of the agent, as the mirror has it. */
-const repositoryAgent =
-  (gateway: GitGateway) =>
-  async (repo: string, ticket: Ticket): Promise<RepositoryAgent | undefined> => {
-    const content = await gateway.readMirrored({ ticket, repo, path: REPOSITORY_FILE, most: MAX_REPOSITORY_FILE })
-    return content === null ? undefined : (await readProjectFile(content)).agent
-  }
 
 export const startRunner = async (
   context: RunnerContext,

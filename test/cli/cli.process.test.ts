@@ -111,6 +111,7 @@ test('--detach goes on with the project that the machine has, as in the foregrou
   const project = {
     ...{ repo: 'acme/web', branch: null, summary: null, path: '~/web', ports: [], save: [], setup: null, start: null },
     problem: 'it could not be cloned',
+    prepared: true,
   }
   cli.know(registry => registry.setProject('DROP-1', project))
   const environment = {

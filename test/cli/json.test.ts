@@ -80,7 +80,7 @@ const SHOP: ProjectRow = {
     save: [],
     start: null,
   },
-  ...{ problem: 'a\u001b[2J problem' },
+  ...{ problem: 'a\u001b[2J problem', prepared: true },
   setup: {
     ...{ state: 'failed', source: '.github/agent-swarm.yml', exit: 3, seconds: 12 },
     startedAt: '2026-11-23T09:45:00.000Z',

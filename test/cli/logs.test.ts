@@ -63,7 +63,7 @@ test('what a machine has no log of, and why', async () => {
 
 const PROJECT: ProjectRow = {
   ...{ repo: 'acme/shop', branch: 'DROP-8-x', summary: null, path: '~/shop', ports: [], save: [], problem: null },
-  ...{ setup: null, start: null },
+  ...{ setup: null, start: null, prepared: true },
 }
 
 test("of a stopped machine the agent's log is shown, and --start, which names a log, starts nothing", async () => {

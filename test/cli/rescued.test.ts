@@ -67,7 +67,7 @@ test('restore into a machine needs its project', async () => {
   expect(await into()).toMatchObject({ code: 1, stderr: expect.stringContaining('its machine has no project') })
   const project = {
     ...{ repo: 'acme/shop', branch: 'DROP-2', summary: null, path: '~/shop', ports: [], save: [] },
-    ...{ setup: null, start: null, problem: null },
+    ...{ setup: null, start: null, problem: null, prepared: true },
   }
   cli.know(registry => registry.setProject('DROP-2', project))
   expect(await into()).toMatchObject({

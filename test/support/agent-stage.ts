@@ -61,7 +61,7 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
   knownMachine(context.registry, TICKET, '127.0.0.1')
   context.registry.setProject(TICKET, {
     ...{ repo: 'acme/shop', branch: 'DROP-1-greeting', summary: null, path: join(root, 'shop'), ports: [], save: [] },
-    ...{ setup: null, start: null, problem: null },
+    ...{ setup: null, start: null, problem: null, prepared: true },
   })
   const runInGuest: NonNullable<Provider['runInGuest']> = async (_, script) =>
     guestRun('/bin/sh', ['-s'], {
@@ -87,8 +87,8 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
     {
       lies = guest => guest,
       ...times
-    }: { lies?: (guest: AgentGuest) => AgentGuest | null; stoppingMs?: number; startingMs?: number } & Partial<
-      Pick<SupervisorContext, 'repositoryAgent' | 'closed'>
+    }: { lies?: (guest: AgentGuest) => AgentGuest | null } & Partial<
+      Pick<SupervisorContext, 'repositoryAgent' | 'closed' | 'stoppingMs' | 'startingMs' | 'waitingMs'>
     > = {},
   ) => {
     const server = createServer(

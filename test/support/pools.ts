@@ -33,7 +33,7 @@ export const openTestFiller = (context: RunnerContext) => {
         if (head === undefined) throw fail('network', `asking for ${repo}: could not resolve host`)
         return head
       },
-      readMirrored: async () => file,
+      readFile: async () => file,
     },
     withAccess: (_machine, work) =>
       work({

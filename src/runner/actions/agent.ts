@@ -55,7 +55,8 @@ export const wantAgentAfterSetup = (
   if (context.config.agent === null) return ''
   try {
     wantAgent(context, provider, row.ticket, task)
-    return '. Its agent starts'
+    const isPrepared = context.registry.project(row.ticket)?.prepared !== false
+    return isPrepared ? '. Its agent starts' : '. Its agent starts when the project is there'
   } catch (error) {
     return `. No agent starts: ${failureOf(error, 'starting the agent').message}`
   }

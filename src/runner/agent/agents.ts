@@ -14,7 +14,7 @@ export type AgentsOptions = {
   log: Log
   /** Of this process; null before they are there. */
   links: () => Pick<Links, 'of'> | null
-  /** What `.github/agent-swarm.yml` of the default branch says of the agent. */
+  /** What `.github/agent-swarm.yml` of the default branch says of the agent. Throws where that cannot be read. */
   repositoryAgent?: (repo: string, ticket: EnvironmentKey) => Promise<RepositoryAgent | undefined>
   /** Why no agent of this runner may work now; null: they may. */
   closed?: () => string | null

@@ -16,7 +16,7 @@ export type StartContext = Pick<
   RunnerContext,
   'config' | 'home' | 'registry' | 'clock' | 'provider' | 'scriptedAgent'
 > & {
-  /** What `.github/agent-swarm.yml` of the default branch says of the agent. */
+  /** What `.github/agent-swarm.yml` of the default branch says of the agent. Throws where that cannot be read. */
   repositoryAgent: (repo: string, ticket: EnvironmentKey) => Promise<RepositoryAgent | undefined>
   /** Why no agent of this runner may work now; null: they may. */
   closed: () => string | null
@@ -62,6 +62,8 @@ export const verdictOf = async (
   if (closed !== null) return { wait: closed }
   if (config.agent === null) return { wait: 'This host has no agent any more: add `agent:` to config.yaml' }
   const project = registry.project(environment.ticket)
+  // It works in what setup makes. No create holds the lock now: the problem says how to go on with one that failed or was interrupted.
+  if (project !== null && (!project.prepared || project.setup?.state === 'running')) return { wait: project.problem }
   const narrowed = await narrowingOf(context, environment.ticket)
   if ('wait' in narrowed) return narrowed
   const rules = narrowAgent(config.agent, narrowed.narrowing)
@@ -69,8 +71,6 @@ export const verdictOf = async (
     return { end: { result: 'stopped', reason: `${project?.repo} wants no agent (.github/agent-swarm.yml)` } }
   const over = overBudget(registry.agentUse(environment.ticket), limitsOf(rules))
   if (over !== null) return { end: { result: 'out of budget', reason: over } }
-  // It works in what setup makes. No create holds the lock now: the problem says how to go on with one that was interrupted.
-  if (project?.setup?.state === 'running') return { wait: project.problem }
   const provider = await context.provider(environment.provider)
   if (scriptedAgent === undefined) {
     if (isOwnSystem(provider)) return { end: { result: 'stopped', reason: OWN_SYSTEM } }

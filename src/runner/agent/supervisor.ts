@@ -10,6 +10,7 @@ import { failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import { ifUnlocked } from '../../registry/lock.ts'
 import type { AgentEnding, AgentRow, EnvironmentRow } from '../../registry/registry.ts'
+import type { AgentRules } from '../../schema/workspace.ts'
 import type { RunnerContext } from '../context.ts'
 import { overBudget } from '../model-gateway/gateway.ts'
 import { judge, nextRunOf, outOfTime, startAgain } from './ending.ts'
@@ -35,6 +36,8 @@ const STOPPING_MS = 3 * 60_000
 const STARTING_MS = 5 * 60_000
 /** After a look that failed. */
 const RETRY_MS = 5_000
+/** Until it is judged again whether an agent that waits may start: that asks the hypervisor and GitHub, under its ticket's lock. */
+const WAITING_MS = 30_000
 
 export type SupervisorContext = StartContext &
   RunnerContext & {
@@ -47,6 +50,8 @@ export type SupervisorContext = StartContext &
     stoppingMs?: number
     /** Milliseconds until a run whose start the machine does not confirm is over. */
     startingMs?: number
+    /** Milliseconds until an agent that waits is judged again while nothing changed for it. */
+    waitingMs?: number
   }
 
 type Looking = { ticket: EnvironmentKey; row: AgentRow; environment: EnvironmentRow; guest: AgentGuest }
@@ -75,15 +80,8 @@ const countersOf = (known: AgentRow, following: Following): Partial<AgentRow> =>
   workedMs: Math.max(known.workedMs, following.workedMs),
 })
 
-const start = async (context: SupervisorContext, { ticket, row, environment, guest }: Looking): Promise<void> => {
+const begin = async (context: SupervisorContext, { ticket, row, guest }: Looking, rules: AgentRules): Promise<void> => {
   const { registry, clock, log } = context
-  const verdict = await verdictOf(context, row, environment)
-  if ('wait' in verdict) {
-    if (row.reason !== verdict.wait) registry.updateAgent(ticket, row.run, () => ({ reason: verdict.wait }))
-    return
-  }
-  if ('end' in verdict) return finish(context, { ticket, row, environment, guest }, verdict.end as AgentEnding, null)
-  const { start: rules } = verdict
   // Before the unit: its first request must find a run at work. Without a boot, the next look starts the same run again.
   const isPresent = registry.updateAgent(ticket, row.run, known => ({
     ...{ state: 'running', reason: null, pullRequest: rules.pullRequest },
@@ -99,9 +97,18 @@ const start = async (context: SupervisorContext, { ticket, row, environment, gue
   log.info({ ticket, run: row.run, how }, 'the agent is at work')
 }
 
-/** Nothing else happens to the machine meanwhile. A lock that is not free is tried again at the next look. */
-const startUnlocked = async (context: SupervisorContext, looking: Looking): Promise<void> => {
-  await ifUnlocked(context.home, looking.ticket, () => start(context, looking))
+/** Nothing else happens to the machine meanwhile. A lock that is not free is tried again at the next look. Returns whether it waits. */
+const startUnlocked = async (context: SupervisorContext, looking: Looking): Promise<boolean> => {
+  const { ticket, row, environment } = looking
+  const isWaiting = await ifUnlocked(context.home, ticket, async () => {
+    const verdict = await verdictOf(context, row, environment)
+    if ('start' in verdict) await begin(context, looking, verdict.start)
+    else if ('end' in verdict) finish(context, looking, verdict.end as AgentEnding, null)
+    else if (row.reason !== verdict.wait)
+      context.registry.updateAgent(ticket, row.run, () => ({ reason: verdict.wait }))
+    return 'wait' in verdict
+  })
+  return isWaiting === true
 }
 
 /** A unit that does not run: how the run ended, or that its work begins again. Null: its last output is on the way. */
@@ -239,6 +246,17 @@ export const openSupervisor = (context: SupervisorContext) => {
     starting.set(run, since)
     return performance.now() - since > (context.startingMs ?? STARTING_MS)
   }
+  /** Those that wait: what was known of each, and when it is judged again. Monotonic. */
+  const waits = new Map<EnvironmentKey, { known: string; again: number }>()
+  const startUnlessItWaits = async (looking: Looking): Promise<void> => {
+    const { ticket, row, environment } = looking
+    const known = JSON.stringify([{ ...row, reason: null }, environment, registry.project(ticket), context.closed()])
+    const wait = waits.get(ticket)
+    if (wait?.known === known && wait.again > performance.now()) return
+    const isWaiting = await startUnlocked(context, looking)
+    if (isWaiting) waits.set(ticket, { known, again: performance.now() + (context.waitingMs ?? WAITING_MS) })
+    else waits.delete(ticket)
+  }
   const stopFollowing = (ticket: EnvironmentKey): void => {
     const following = followings.get(ticket)
     followings.delete(ticket)
@@ -282,7 +300,7 @@ export const openSupervisor = (context: SupervisorContext) => {
       finish(context, looking, { result: 'crashed', reason }, null)
       return guest.stop(row.run)
     }
-    if (row.state === 'wanted' || row.progress.boot === null) return startUnlocked(context, looking)
+    if (row.state === 'wanted' || row.progress.boot === null) return startUnlessItWaits(looking)
     return atWork(context, looking, await followingOf(looking))
   }
   /** What fails now is tried at the next look; it is reported once. */

@@ -102,7 +102,11 @@ const authorize = async (
 const isAway = (error: unknown) => isFailure(error) && ['network', 'timeout'].includes(error.failure.kind)
 
 /** Access and an up-to-date mirror. A fetch gets what the mirror has when the remote, or who gives tokens, is away. */
-const prepare = async (context: Context, machine: Machine, route: Route): Promise<Remote | null> => {
+const prepare = async (
+  context: Context,
+  machine: Pick<Machine, 'ticket'>,
+  route: Pick<Route, 'repo' | 'service' | 'isDiscovery'>,
+): Promise<Remote | null> => {
   const { repo, service, isDiscovery } = route
   const { ticket } = machine
   const pair = `${ticket} ${repo}`
@@ -195,7 +199,9 @@ type ReadFile = { ticket: string; repo: string; path: string; most: number }
 const readDefault = async (git: Git, mirror: string, path: string, most: number): Promise<string | null> => {
   const blob = `HEAD:${path}`
   const found = await git(`looking for ${path}`, mirror, ['cat-file', '-s', blob], { answers: [128] })
-  if (found.exitCode !== 0 || Number(found.stdout) > most) return null
+  if (found.exitCode !== 0) return null
+  // Whoever reads it would take it for a file that is not there.
+  if (Number(found.stdout) > most) throw fail('refused', `reading ${path}: it is larger than ${most} bytes`)
   return (await git(`reading ${path}`, mirror, ['cat-file', 'blob', blob])).stdout
 }
 
@@ -270,17 +276,13 @@ export const openGitGateway = (options: GitGatewayOptions) => {
       })
       return answer.exitCode === 0 ? answer.stdout.trim() : null
     },
-    /** A file of the default branch, as the remote has it now; null when there is none, or it is longer than `most` bytes. */
+    /**
+     * A file of the default branch, as the remote has it now, or, while the remote or who gives tokens is away, as the mirror has it.
+     * Null when there is none. Throws when it is longer than `most` bytes.
+     */
     readFile: async ({ ticket, repo: typed, path, most }: ReadFile): Promise<string | null> => {
       const repo = typed.toLowerCase()
-      await mirrors.update(repo, await authorize(context, ticket, { repo, need: 'read' }))
-      return readDefault(git, mirrors.path(repo), path, most)
-    },
-    /** The same, as the mirror has it. Where there is none, it is made. */
-    readMirrored: async ({ ticket, repo: typed, path, most }: ReadFile): Promise<string | null> => {
-      const repo = typed.toLowerCase()
-      if (mirrors.updatedAt(repo) === null)
-        await mirrors.update(repo, await authorize(context, ticket, { repo, need: 'read' }))
+      await prepare(context, { ticket }, { repo, service: 'git-upload-pack', isDiscovery: true })
       return readDefault(git, mirrors.path(repo), path, most)
     },
     /** Ends what is under way; a push that is being forwarded may end by itself. */

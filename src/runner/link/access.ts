@@ -39,7 +39,7 @@ const GIT_SET_UP_MS = 30_000
 
 /**
  * Git in a machine with a project goes through its link from now on: a command that made the machine left it with the plain remote,
- * and a link that is a port of this host has another address each time.
+ * and a machine that is a part of this system has other ports each time.
  */
 export const leadGitThroughLink =
   (context: RunnerContext): NonNullable<LinkOptions['beforeUp']> =>

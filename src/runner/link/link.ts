@@ -11,6 +11,7 @@ import { tryLinkLock } from '../../registry/lock.ts'
 import { isOwnSystem } from '../agent/own-system.ts'
 import type { Gate } from '../gate.ts'
 import { poolKey } from '../git-gateway/policy.ts'
+import { linkSecret, newLinkSecret } from '../ssh/keys.ts'
 import { type Connecting, connect, type Ended, type LinkContext } from './connection.ts'
 import { openFollowed } from './following.ts'
 import { linkFolder, openServices, type Services } from './services.ts'
@@ -193,6 +194,10 @@ export const holdLink = async (
   }
 }
 
+/** One without a ticket gets another secret with its ticket: whoever made it ready has no part in what follows. */
+const secretOf = ({ home, registry }: Pick<LinkContext, 'home' | 'registry'>, vmId: string): string =>
+  registry.environmentOfMachine(vmId) === null ? newLinkSecret() : linkSecret(home, vmId)
+
 const openLink = async (
   context: LinkContext,
   { vmId, provider }: Machine,
@@ -215,7 +220,11 @@ const openLink = async (
   const opened = await openServices({
     ...{ home, vmId, services, log, ports: guest.ports },
     machine: () => linkedMachine(registry, vmId),
-    loopback: isHere ? 'direct' : loopback ? 'forwarded' : null,
+    loopback: isHere
+      ? { kind: 'direct', secret: newLinkSecret() }
+      : loopback
+        ? { kind: 'forwarded', secret: secretOf(context, vmId) }
+        : null,
     onFlood: () => {
       log.warn({ vmId }, 'closing the link of a machine: too many connections or requests in 10 s')
       breakOff()

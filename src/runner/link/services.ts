@@ -138,13 +138,13 @@ type ServicesOptions = Omit<Serving, 'prefix'> & {
    * Loopback ports behind a secret: `forwarded` where ssh reaches no Unix socket of Node's, `direct` for a machine that is a part of
    * this system.
    */
-  loopback: 'forwarded' | 'direct' | null
+  loopback: { kind: 'forwarded' | 'direct'; secret: string } | null
   onFlood: () => void
 }
 
 export const openServices = async (options: ServicesOptions): Promise<Services> => {
   const { home, vmId, services, machine, log, ports, loopback, onFlood } = options
-  const prefix = loopback === null ? '' : `/${randomBytes(32).toString('hex')}`
+  const prefix = loopback === null ? '' : `/${loopback.secret}`
   const folder = loopback !== null ? null : socketFolder(home, vmId)
   const meter = openMeter(onFlood)
   const servers: Server[] = []
@@ -177,7 +177,7 @@ export const openServices = async (options: ServicesOptions): Promise<Services> 
       await listen(server, path === null ? { host: '127.0.0.1', port: 0 } : { path })
       if (path !== null) chmodSync(path, 0o600)
       const end = path ?? `127.0.0.1:${(server.address() as AddressInfo).port}`
-      addresses[service] = `http://${loopback === 'direct' ? end : `127.0.0.1:${ports[service]}`}${prefix}`
+      addresses[service] = `http://${loopback?.kind === 'direct' ? end : `127.0.0.1:${ports[service]}`}${prefix}`
       forwards.push('-R', `127.0.0.1:${ports[service]}:${end}`)
     }
     return { prefix, addresses, forwards, close }

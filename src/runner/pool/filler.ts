@@ -28,7 +28,7 @@ const WAITS_MS = 10 * 60_000
 export type FillerTools = {
   context: RunnerContext
   log: Log
-  git: Pick<GitGateway, 'headOf' | 'readMirrored'>
+  git: Pick<GitGateway, 'headOf' | 'readFile'>
   withAccess: Filling['withAccess']
   /** Milliseconds, of a clock that nobody sets. */
   now: () => number

@@ -63,7 +63,7 @@ const workspaceOf = (context: RunnerContext, repo: string): string | null => {
   return workspace === undefined ? null : createHash('sha256').update(JSON.stringify(workspace)).digest('hex')
 }
 
-type Git = Pick<GitGateway, 'headOf' | 'readMirrored'>
+type Git = Pick<GitGateway, 'headOf' | 'readFile'>
 
 /** Asks the repository and the hypervisor. Throws why no machine of this pool can be made now. */
 export const madeOfNow = async (context: RunnerContext, provider: Provider, pool: Pool, git: Git): Promise<MadeOf> => {
@@ -80,7 +80,7 @@ export const madeOfNow = async (context: RunnerContext, provider: Provider, pool
   const commit = await git.headOf(asking)
   if (commit === null)
     throw fail('refused', `keeping machines of ${repository} ready: its default branch has no commit yet`)
-  const file = await git.readMirrored({ ...asking, path: REPOSITORY_FILE, most: MAX_REPOSITORY_FILE })
+  const file = await git.readFile({ ...asking, path: REPOSITORY_FILE, most: MAX_REPOSITORY_FILE })
   const { baseImage = context.config.baseImage, size = {} } = await readProjectFile(file ?? '')
   await requireImage(provider, baseImage)
   return {

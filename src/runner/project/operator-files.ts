@@ -1,6 +1,6 @@
-/** The operator's own files for a project, `AGENT_SWARM_HOME/files/<owner>/<repo>/**`: secrets that go into a machine on purpose. */
-import { closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+/** The operator's own files for a project, `AGENT_SWARM_HOME/files/<owner>/<repo>/**`, in any case: secrets that go into a machine on purpose. */
+import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { secretFileFault } from '../../config/secret-file.ts'
 
 const MAX_FILES = 200
@@ -50,18 +50,32 @@ const walk = (folder: string, prefix: string, found: Found): void => {
   }
 }
 
+/** Entries of a folder with this name, which has no case. */
+const entriesNamed = (folder: string, name: string): string[] =>
+  statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true
+    ? readdirSync(folder)
+        .filter(entry => entry.toLowerCase() === name.toLowerCase())
+        .sort()
+        .map(entry => join(folder, entry))
+    : []
+
 /** What an operator put down for this repository. What is not safe is left out, and `problems` says why. `repo` is checked. */
 export const operatorFiles = (home: string, repo: string): Omit<Found, 'isCut'> => {
   const found: Found = { files: [], problems: [] }
-  const folder = join(home, 'files', ...repo.split('/'))
-  if (!existsSync(folder)) return found
-  for (const part of [join(home, 'files'), join(home, 'files', repo.split('/')[0] ?? ''), folder])
+  const [owner = '', name = ''] = repo.split('/')
+  const folders = entriesNamed(join(home, 'files'), owner).flatMap(one => entriesNamed(one, name))
+  const [folder] = folders
+  if (folder === undefined) return found
+  const shown = folders.map(one => one.replace(home, 'AGENT_SWARM_HOME'))
+  if (folders.length > 1)
+    return { files: [], problems: [`${shown.join(' and ')} are both for ${repo}: put the files into one of them`] }
+  for (const part of [join(home, 'files'), dirname(folder), folder])
     if (lstatSync(part).isSymbolicLink())
       return { files: [], problems: [`${part.replace(home, 'AGENT_SWARM_HOME')} is a symbolic link`] }
   walk(folder, '', found)
   // Problems are published: they do not show where the home is.
   found.problems = found.problems.map(text => text.replaceAll(home, 'AGENT_SWARM_HOME'))
-  const here = `AGENT_SWARM_HOME/files/${repo}`
+  const here = shown.join()
   // First: of many problems, the last ones may be cut off.
   if (found.isCut === true)
     found.problems.unshift(`${here} holds more than ${MAX_FILES} files, and the rest is left out`)

@@ -92,7 +92,7 @@ const setUp = async (target: Target, project: ProjectRow, plan: Plan): Promise<P
     const { source } = plan.setup
     const startedAt = context.clock().toISOString()
     const running = { state: 'running', source, exit: null, startedAt, seconds: null } as const
-    reached = record(target, { ...reached, setup: running })
+    reached = record(target, { ...reached, setup: running, prepared: true })
     const onLost = async () => void (await waitUntilReady(target))
     const setup = await runSetup(target, plan.path, plan.setup, { signal, clock: context.clock, onLost }).catch(
       async error => {
@@ -167,7 +167,8 @@ const prepareThrough = async (target: Target, begun: ProjectRow, access: Project
   const refused = refusal(target, plan)
   if (refused !== null) problems.push(refused)
   else if (provider.ownSystem !== true) project = await setUp(target, project, plan)
-  project = record(target, { ...project, problem: problems.length === 0 ? null : problems.join('. ').slice(0, 2_000) })
+  const problem = problems.length === 0 ? null : problems.join('. ').slice(0, 2_000)
+  project = record(target, { ...project, problem, prepared: true })
   return { project, notes: [branch.note, access.note].filter(note => note !== null) }
 }
 
@@ -192,7 +193,8 @@ const begin = (target: Target, spec: ProjectSpec, known: ProjectRow | null): Pro
   if (known !== null) return record(target, { ...known, problem })
   const { repo, branch, summary } = spec
   const path = begunPath(target, repo)
-  return record(target, { repo, branch, summary, path, ports: [], save: [], setup: null, start: null, problem })
+  const nothing = { ports: [], save: [], setup: null, start: null, prepared: false }
+  return record(target, { repo, branch, summary, path, problem, ...nothing })
 }
 
 /**
@@ -221,8 +223,9 @@ export const prepareProject = async (target: Target, spec: ProjectSpec): Promise
     return clauses(ticket, told)
   } catch (error) {
     if (caller.signal.aborted) throw cancelled(ticket, error)
-    const problem = sentenceOf(failureOf(error, `preparing ${begun.repo}`))
+    const reason = sentenceOf(failureOf(error, `preparing ${begun.repo}`))
+    const problem = `${reason}. To try again: agent-swarm create ${ticket}`
     record(target, { ...(context.registry.project(ticket) ?? begun), problem })
-    return [`The project is not complete: ${problem}. To try again: agent-swarm create ${ticket}`]
+    return [`The project is not complete: ${problem}`]
   }
 }

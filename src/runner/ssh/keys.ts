@@ -1,8 +1,9 @@
 /**
- * The SSH keys of a home: one login key for all its machines, and for each machine the public half of its host key. OpenSSH's own
- * private format is the one that sshd and cloud-init take, so ssh-keygen makes the keys.
+ * The SSH keys of a home: one login key for all its machines, and for each machine the public half of its host key; beside that, the
+ * secret of its link. OpenSSH's own private format is the one that sshd and cloud-init take, so ssh-keygen makes the keys.
  */
 
+import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { keepPrivate } from '../../access-list.ts'
@@ -138,7 +139,26 @@ export const publicHostKey = (home: string, vmId: string): string | null => {
 export const hasHostKey = (home: string, vmId: string): boolean => existsSync(knownHostsFile(home, vmId))
 /** Whether this home can log in to machines at all. */
 export const hasLoginKey = (home: string): boolean => existsSync(loginKeyFile(home))
+
+const SECRET = /^[0-9a-f]{64}$/
+const linkSecretFile = (home: string, vmId: string) => join(sshFolder(home), `${checkHost(vmId)}.link_secret`)
+export const newLinkSecret = (): string => randomBytes(32).toString('hex')
+/**
+ * The secret in the addresses of the machine's link, for its whole life: a program that is at work in it keeps the addresses when the
+ * runner starts again. The caller holds the link's lock.
+ */
+export const linkSecret = (home: string, vmId: string): string => {
+  const file = linkSecretFile(home, vmId)
+  const known = existsSync(file) ? readFileSync(file, 'utf8') : ''
+  if (SECRET.test(known)) return known
+  const made = newLinkSecret()
+  writeFileAtomic(file, made, { mode: 0o600 })
+  return made
+}
+
+/** All that this home has of the machine alone. */
 export const forgetHostKey = (home: string, vmId: string) => {
   forgetPrivateHalf(home, vmId)
+  rmSync(linkSecretFile(home, vmId), { force: true })
   rmSync(knownHostsFile(home, vmId), { force: true })
 }

@@ -56,6 +56,15 @@ test('the text of a ticket makes an agent wanted, once: another attempt of the c
   expect(agent()).toEqual(row)
 })
 
+test('where the project could not be cloned, it does not say that the agent starts at once', () => {
+  configure()
+  runner.context.registry.setProject('DROP-1', {
+    ...{ repo: 'acme/shop', branch: 'login', summary: null, path: '~/shop', ports: [], save: [], setup: null },
+    ...{ start: null, problem: 'GitHub answered 503', prepared: false },
+  })
+  expect(wantAgentAfterSetup(target(), { task: TASK })).toBe('. Its agent starts when the project is there')
+})
+
 test('a new start keeps what was used and the session; another program begins a conversation of its own', async () => {
   configure()
   wantAgentAfterSetup(target(), { task: TASK })

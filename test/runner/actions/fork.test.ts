@@ -21,7 +21,7 @@ afterEach(() => it.close())
 const keys = () => it.context.registry.environments().map(({ ticket }) => ticket)
 const project = {
   ...{ repo: 'acme/shop', branch: 'DROP-1-login', summary: 'Login', path: '~/shop', ports: [3000], save: [] },
-  ...{ setup: null, start: null, problem: null },
+  ...{ setup: null, start: null, problem: null, prepared: true },
 }
 
 test('attempts have the state of the machine at the moment, and keys, machines, marks and host keys of their own', async () => {

@@ -361,25 +361,60 @@ test('where machines are not isolated it waits, and says why, until the operator
   expect(await stage.ended()).toMatchObject({ result: 'done', reason: null })
 })
 
-test('while the setup of an interrupted create is unfinished it waits, and says how to go on', async () => {
+const startedAt = '2026-11-24T10:00:00.000Z'
+const RUNNING = { state: 'running', source: 'config.yaml', exit: null, startedAt, seconds: null } as const
+test.for([
+  ['the setup of an interrupted create is unfinished', { setup: RUNNING }],
+  ['its project could not be cloned', { prepared: false }],
+] as const)('while %s it waits, and says how to go on', async ([, unfinished]) => {
   const stage = await stageOf('echo hi')
   const { registry } = stage.context
   const project = registry.project('DROP-1')
   if (project === null) throw new Error('the machine has no project')
-  const startedAt = '2026-11-24T10:00:00.000Z'
-  const setup = { state: 'running', source: 'config.yaml', exit: null, startedAt, seconds: null } as const
-  registry.setProject('DROP-1', { ...project, setup, problem: 'To go on: agent-swarm create DROP-1' })
+  registry.setProject('DROP-1', { ...project, ...unfinished, problem: 'To go on: agent-swarm create DROP-1' })
   await running(stage)
   await stage.start()
   await until('the reason', () => stage.row()?.reason === 'To go on: agent-swarm create DROP-1')
-  registry.setProject('DROP-1', { ...project, setup: { ...setup, state: 'done', exit: 0, seconds: 1 } })
+  expect(stage.started()).toEqual([])
+  registry.setProject('DROP-1', { ...project, problem: 'a file was left out' })
   expect(await stage.ended()).toMatchObject({ result: 'done', reason: null })
+})
+
+test('one that waits is judged again in time, or when something changed for it, and not at each look', async () => {
+  const stage = await stageOf('echo hi')
+  const { registry } = stage.context
+  let [looks, reads] = [0, 0]
+  const runner = await stage.runner(stage.context, {
+    waitingMs: 3_600_000,
+    closed: () => {
+      looks += 1
+      return null
+    },
+    repositoryAgent: async () => {
+      reads += 1
+      throw fail('network', 'GitHub is away')
+    },
+  })
+  onTestFinished(runner.close)
+  await stage.start()
+  await until('the reason', () => stage.row()?.reason?.includes('GitHub is away'))
+  const before = looks
+  await until('more looks', () => {
+    runner.nudge()
+    return looks > before + 3
+  })
+  expect(reads).toBe(1)
+  const project = registry.project('DROP-1')
+  if (project === null) throw new Error('the machine has no project')
+  registry.setProject('DROP-1', { ...project, ports: [3000] })
+  await until('another judgement', () => reads === 2)
 })
 
 test('while nobody can read what its repository says of agents, it waits', async () => {
   const stage = await stageOf('echo hi')
   let isThere = false
   const runner = await stage.runner(stage.context, {
+    waitingMs: 1,
     repositoryAgent: async () => {
       if (!isThere) throw fail('not-configured', 'there is no mirror of acme/shop on this host')
       return { use: 'none' }

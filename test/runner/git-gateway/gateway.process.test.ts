@@ -388,14 +388,25 @@ test('the default branch of the mirror follows that of the remote', async () => 
   expect((await two.git('symbolic-ref', '--short', 'HEAD')).stdout).toBe('trunk')
 })
 
-test('a file of a repository without a mirror is read all the same, or an error', async () => {
+test('a file is read as the remote has it, and as the mirror has it while the remote is away', async () => {
   const stage = await openStage()
   const file = { ticket: 'DROP-1', repo: 'Acme/Shop', path: 'readme', most: 100 }
+  const read = (more: Partial<typeof file> = {}) => stage.gateway().readFile({ ...file, ...more })
   stage.server.setAway(true)
-  await expect(stage.gateway().readMirrored(file)).rejects.toThrow('503')
+  await expect(read()).rejects.toThrow('503')
   stage.server.setAway(false)
-  expect((await stage.gateway().readMirrored(file))?.trim()).toBe('one')
-  expect(await stage.gateway().readMirrored({ ...file, path: 'other' })).toBeNull()
+  expect([await read(), await read({ path: 'other' })]).toEqual(['one', null])
+  await expect(read({ most: 3 })).rejects.toThrow('reading readme: it is larger than 3 bytes')
+  const dana = await stage.colleague()
+  writeFileSync(join(dana.shop, 'readme'), 'two\n')
+  await dana.git('commit', '-q', '-am', 'two')
+  await dana.git('push', '-q', 'origin', 'main')
+  // A mirror that was brought up to date a moment ago is taken by the same gateway.
+  await stage.restart()
+  expect(await read()).toBe('two')
+  stage.server.setAway(true)
+  await stage.restart()
+  expect(await read()).toBe('two')
 })
 
 test('an empty repository is cloned, and gets a first branch', async () => {

@@ -23,7 +23,7 @@ test('another process had the link under another address: git is led to the new 
   await to(1)
   expect(await url()).toBe('')
   const project = { repo: 'acme/shop', branch: null, summary: null, path: '~/shop', ports: [], save: [] }
-  it.context.registry.setProject('DROP-1', { ...project, setup: null, start: null, problem: null })
+  it.context.registry.setProject('DROP-1', { ...project, setup: null, start: null, problem: null, prepared: true })
   for (const port of [2, 3]) {
     await to(port)
     expect((await url())?.trim().split('\n')).toEqual(

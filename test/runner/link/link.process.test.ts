@@ -107,7 +107,7 @@ describe.skipIf(noSshd !== null)('the link', () => {
     it.context.registry.renameTicket('SHOP-7', 'DROP-1')
   })
 
-  test('behind loopback ports, only the secret of this link is answered', async () => {
+  test('behind loopback ports, only the secret of this machine is answered, also by the next process', async () => {
     const link = await open({ loopback: true })
     const prefix = new URL(link.address('git')).pathname
     expect(prefix).toMatch(/^\/[0-9a-f]{64}$/)
@@ -118,8 +118,20 @@ describe.skipIf(noSshd !== null)('the link', () => {
     expect(readFileSync(join(it.context.guest.state, 'link-prefix'), 'utf8')).toBe(`${prefix}\n`)
     await link.close()
     const next = await open({ loopback: true })
-    expect(next.address('git')).not.toBe(link.address('git'))
-    expect(await ask('git', `${prefix}/acme/shop`)).toBe('not found\n')
+    expect(next.address('git')).toBe(link.address('git'))
+    expect(await ask('git', `${prefix}/acme/shop`)).toBe('git DROP-1 /acme/shop\n')
+  })
+
+  test('a machine without a ticket keeps no secret: a claim gives it another one', async () => {
+    const pooled = { vmId: 'as-pool-0000000a', provider: 'synthetic' }
+    const addresses = []
+    for (let n = 0; n < 2; n += 1) {
+      const link = await holdLink(it.context, pooled, services, { log, loopback: true })
+      addresses.push(link?.address('git'))
+      await link?.close()
+    }
+    expect(new Set(addresses)).toHaveProperty('size', 2)
+    expect(existsSync(join(it.home, 'ssh', 'as-pool-0000000a.link_secret'))).toBe(false)
   })
 
   test('it follows a file from an offset, as it grows, in chunks, and across a connection that breaks', async () => {

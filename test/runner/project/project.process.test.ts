@@ -192,13 +192,14 @@ describe('setup and start', () => {
 
 describe('failures', () => {
   test('a repository that does not exist: the machine is there, the reason is reported, and a create tries again', async () => {
-    expect(await summaryOf(createWith({ repo: 'acme/other' }))).toMatch(
+    expect(await summaryOf(createWith({ repo: 'acme/other', branch: 'login' }))).toMatch(
       /The project is not complete: cloning acme\/other: .*To try again: agent-swarm create DROP-1/s,
     )
+    expect(project()).toMatchObject({ branch: 'login', prepared: false })
     expect(it.context.registry.environment('DROP-1')?.status).toBe('running')
     openRemote(it.home, 'acme/other').push('main', { a: '1' })
     expect(await summaryOf(createWith({ repo: 'acme/other' }))).toContain('already has a machine')
-    expect(project()).toMatchObject({ repo: 'acme/other', problem: null })
+    expect(project()).toMatchObject({ repo: 'acme/other', problem: null, prepared: true })
   })
 
   test('a name that was wrong gives way to one that a person names, and to nothing else', async () => {

@@ -56,7 +56,7 @@ test('status shows ticket, machine, project, checkpoints and note', async () => 
   it.context.registry.setProject('DROP-1', {
     ...{ repo: 'acme/shop', branch: 'DROP-1-login', summary: null, path: '/home/agent/shop', ports: [], save: [] },
     setup: { state: 'failed', source: 'x', exit: 3, startedAt: now.toISOString(), seconds: 2 },
-    ...{ start: null, problem: 'setup\u001b[31m failed' },
+    ...{ start: null, problem: 'setup\u001b[31m failed', prepared: true },
   })
   await ask('note', 'tried X')
   const [status, text] = await ask('status')

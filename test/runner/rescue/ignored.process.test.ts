@@ -22,6 +22,7 @@ o"; echo -- > "notes/-- .md"; echo built > dist/out
 const saving = (save: string[], path = '~/shop') =>
   it.context.registry.setProject('DROP-1', {
     ...{ repo: 'acme/shop', branch: 'DROP-1', summary: null, path, ports: [], setup: null, start: null, problem: null },
+    prepared: true,
     save,
   })
 

@@ -187,7 +187,7 @@ describe('a hostile bundle', () => {
 describe('into a machine', () => {
   const PROJECT = {
     ...{ repo: 'acme/shop', branch: 'DROP-2', summary: null, path: '~/shop', ports: [], save: [] },
-    ...{ setup: null, start: null, problem: null },
+    ...{ setup: null, start: null, problem: null, prepared: true },
   }
   /** A machine of DROP-2 with a clone of the project, which has `main` of the other one. */
   const secondMachine = async () => {

@@ -168,7 +168,7 @@ const rescuesOf = (ticket: string): string[] =>
 
 const PROJECT = {
   ...{ repo: 'acme/shop', branch: null, summary: null, path: '~/shop', ports: [], save: ['.env'] },
-  ...{ setup: null, start: null, problem: null },
+  ...{ setup: null, start: null, problem: null, prepared: true },
 }
 const pairs = Object.entries(states).flatMap(([state, row], n) =>
   Object.keys(ways).flatMap((way, m) =>

@@ -7,6 +7,7 @@ import {
   forgetHostKey,
   forgetPrivateHalf,
   hostKeyOfCreate,
+  linkSecret,
   loginKey,
   pinnedHostKey,
   sweepKeys,
@@ -27,6 +28,20 @@ test('several first uses at the same time make one login key', async () => {
   expect(keys[0]).toMatch(/^ssh-ed25519 \S+ agent-swarm$/)
   expect(readdirSync(join(home, 'ssh'))).toEqual(['login'])
   expect(statSync(join(home, 'ssh', 'login', 'key')).mode & 0o777).toBe(0o600)
+})
+
+test("the secret of a machine's link is its own, for this user alone, and ends with its machine", () => {
+  const file = join(home, 'ssh', `${VM}.link_secret`)
+  const secret = linkSecret(home, VM)
+  expect(secret).toMatch(/^[0-9a-f]{64}$/)
+  expect([linkSecret(home, VM), readFileSync(file, 'utf8')]).toEqual([secret, secret])
+  expect(statSync(file).mode & 0o777).toBe(0o600)
+  expect(linkSecret(home, 'as-drop-1-1-00000002')).not.toBe(secret)
+  // An empty one would let anybody in.
+  writeFileSync(file, '')
+  expect(linkSecret(home, VM)).toMatch(/^[0-9a-f]{64}$/)
+  forgetHostKey(home, VM)
+  expect(readdirSync(join(home, 'ssh'))).toEqual(['as-drop-1-1-00000002.link_secret'])
 })
 
 test('a host key is pinned under the id of its machine, and its private half is not kept', async () => {
