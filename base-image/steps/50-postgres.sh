@@ -8,6 +8,12 @@ PGVECTOR_SHA256=867a2c328d4928a5a9d6f052cd3bc78c7d60228a9b914ad32aa3db88e9de27b0
 PGDG_FINGERPRINT=B97B0AFCAA1A47F044F244A07FCC7D46ACCC4CF8
 
 set_up_postgres() {
+  # What is there needs no network.
+  { [ -n "$(postgres_major)" ] && has_pgvector; } || get_postgres
+  turn_on postgresql || true
+}
+
+get_postgres() {
   case ${SWARM_POSTGRES:-distribution} in
     distribution) ;;
     pgdg)
@@ -19,7 +25,6 @@ set_up_postgres() {
   esac
   [ -n "$(postgres_major)" ] || apt_install postgresql
   has_pgvector || install_pgvector
-  turn_on postgresql || true
 }
 
 # The newest installed one.

@@ -35,7 +35,7 @@ export const isolatorCommands = ({ settings, homeId }: Pick<Context, 'settings' 
 /** Whether this libvirt has no filters: names that stand in its messages in every language. Each part of a modular libvirt has a daemon and a socket of its own. */
 export const hasNoFilters = (stderr: string): boolean => /virNWFilter|virtnwfilterd/.test(stderr)
 
-/** Null where nothing can isolate machines: why-not-isolated.ts says why. `isCurrent`: whether the filter is what it must be. */
+/** Null where nothing can isolate machines: isolated.ts says why. `isCurrent`: whether the filter is what it must be. */
 export const readIsolator = (
   { settings, homeId }: Pick<Context, 'settings' | 'homeId'>,
   { stdout, stderr }: Answer,

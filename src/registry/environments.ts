@@ -44,7 +44,7 @@ export type NewEnvironment = Pick<Environment, 'ticket' | 'provider' | 'vmId' | 
   operation: number
 }
 
-/** What it is now is what it is wanted. */
+/** Its present state becomes the desired one. */
 export type AdoptedEnvironment = Omit<NewEnvironment, 'by' | 'operation'> & { status: 'running' | 'stopped' }
 
 const COLUMNS = `ticket, provider, vm_id, base_image, ip, status,

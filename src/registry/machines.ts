@@ -16,7 +16,7 @@ export const machineQueries = ({ all, first, run, transaction }: Database) => ({
       'select 1 from environment where vm_id = ? union all select 1 from machine where vm_id = ?',
       ...[vmId, vmId],
     ) !== undefined,
-  /** For what the journal has it made: its ticket, or null for one that builds an image. Null: the journal does not have it. */
+  /** For what the journal says that it was made; null when it says nothing. `ticket` null: to build an image. */
   madeFor: (vmId: string): { kind: string; ticket: Ticket | null } | null =>
     (first('select kind, ticket from operation where vm_id = ? order by id desc limit 1', vmId) as
       | { kind: string; ticket: Ticket | null }

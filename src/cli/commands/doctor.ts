@@ -29,7 +29,7 @@ const examine = async (invocation: Invocation): Promise<number> => {
 
 // ── The registry ──
 
-const CANNOT_LOG_IN = 'no: this home has not its keys'
+const CANNOT_LOG_IN = 'no: this home does not have its keys'
 const showPlan = (plan: RebuildPlan, isDone: boolean, { json, quiet, terminal }: Invocation): void => {
   const { homeId, machines, unread, would } = plan
   for (const { provider, message } of unread)

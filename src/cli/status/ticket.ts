@@ -150,7 +150,7 @@ const resultText = ({ outcome, result, endedAt, phases }: Operation): string => 
 
 const operationTable = ({ operations }: TicketStatus, { now, terminal }: View): string =>
   table(
-    ['STARTED', 'OPERATION', 'ASKED FOR BY', 'RESULT'],
+    ['STARTED', 'OPERATION', 'BY', 'RESULT'],
     operations.map(operation => [
       when(operation.startedAt, now, terminal),
       [operation.kind, operation.detail?.name, operation.detail?.force === true ? '--force' : undefined]

@@ -12,7 +12,7 @@ const baseImageOf = async ({ config }: RunnerContext, provider: Provider, vmId: 
   return images.find(({ machines }) => machines.includes(vmId))?.name ?? config.baseImage
 }
 
-/** The caller holds the ticket's lock, and the ticket has no machine. What the machine is now is what it is wanted. */
+/** The caller holds the ticket's lock, and the ticket has no machine. Its present state becomes the desired one. */
 export const adoptMachine = async (
   context: RunnerContext,
   provider: Provider,

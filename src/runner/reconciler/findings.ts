@@ -100,11 +100,11 @@ const lifecycleFinding = (view: TicketView): Found | null => {
             `its machine no longer exists, and agent-swarm did not delete it${ending === undefined ? '' : ` (${ending})`}`,
           )
     case 'start':
-      return found(row, 'start', 'it is stopped, and nobody stopped it: it is wanted running')
+      return found(row, 'start', 'it is stopped, and nobody stopped it: it should run')
     case 'resume':
       return found(row, 'resume', `it is paused (${vm?.paused}), and nobody paused it`)
     case 'stop':
-      return found(row, 'stop', 'it runs, and it is wanted stopped')
+      return found(row, 'stop', 'it runs, and it should be stopped')
     default:
       return null
   }

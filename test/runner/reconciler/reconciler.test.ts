@@ -39,7 +39,7 @@ test('it brings machines back, says so, and tells the rest of the runner', async
   open()
   await until('the machine to run', async () => changes > 0 && (await status()) === 'running')
   expect(lines).toMatchObject([
-    { level: 30, msg: 'it is stopped, and nobody stopped it: it is wanted running; start it' },
+    { level: 30, msg: 'it is stopped, and nobody stopped it: it should run; start it' },
   ])
   expect(looks[0]?.listings.get('synthetic')?.vms).toMatchObject([{ ticket: 'DROP-1' }])
 })
