@@ -33,7 +33,7 @@ const whyNone = (ticket: Ticket, { repositories }: NewMachine): string => {
     repositories.length === 1
       ? `every repository of \`${first.slice(0, -2)}\` serves ${projectOf(ticket)}`
       : `${listed(repositories)} serve ${projectOf(ticket)}`
-  return `No project was cloned: ${who}, and none of them has a branch of ${ticket}. ${howToChoose(ticket, example)}`
+  return `No project was cloned: ${who}, and no branch of ${ticket} was found in them. ${howToChoose(ticket, example)}`
 }
 
 /** The repository by the operator's map; null when several could be meant. */

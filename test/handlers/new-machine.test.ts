@@ -65,11 +65,11 @@ test.for<[what: string, facts: Partial<NewMachine>, named: string | null, gets: 
 test.for<[Partial<NewMachine>, string]>([
   [
     { repositories: two },
-    'No project was cloned: `acme/shop`, `acme/api` serve DROP, and none of them has a branch of DROP-1. To choose one: `/swarm create acme/shop`, or `agent-swarm create DROP-1 --repo acme/shop` on the host of the machines.',
+    'No project was cloned: `acme/shop`, `acme/api` serve DROP, and no branch of DROP-1 was found in them. To choose one: `/swarm create acme/shop`, or `agent-swarm create DROP-1 --repo acme/shop` on the host of the machines.',
   ],
   [
     { repositories: ['acme/*'], isMapped: true },
-    'No project was cloned: every repository of `acme` serves DROP, and none of them has a branch of DROP-1. To choose one: `/swarm create acme/shop`, or `agent-swarm create DROP-1 --repo acme/shop` on the host of the machines.',
+    'No project was cloned: every repository of `acme` serves DROP, and no branch of DROP-1 was found in them. To choose one: `/swarm create acme/shop`, or `agent-swarm create DROP-1 --repo acme/shop` on the host of the machines.',
   ],
   [
     { pullRequest: { repo: 'acme/shop', branch: null, fromFork: true } },
