@@ -70,8 +70,9 @@ const agentFor = (
   { text, me }: NewMachine,
   { agent }: Pick<Rules, 'agent'>,
 ): Pick<Create, 'task' | 'noAgent'> => {
-  if (agent === null) return {}
   const none = (why: string) => ({ noAgent: `No agent was started: ${why}` })
+  if (text === 'unwanted') return none('`.github/agent-swarm.yml` of its repository wants none.')
+  if (agent === null) return {}
   if (project === undefined) return none('it has no project to work on.')
   if (text === null) return none(`the bot cannot read ${ticket} in Jira, which has its task.`)
   if (text === 'unreadable') return none(`Jira could not be read when the machine was asked for. ${START_ONE}`)

@@ -107,6 +107,7 @@ test.for<[what: string, rules: Rules, facts: Partial<NewMachine>, gets: 'a task'
   ['an account that is not listed', withAgent(['5b10']), { text: { task, reporter: 'me' } }, /agent\.reporters/],
   ['Jira cannot be read', withAgent('any'), { text: 'unreadable' }, /Jira could not be read/],
   ['no Jira', withAgent('any'), { text: null }, /cannot read DROP-1 in Jira/],
+  ['its repository wants none', rules, { text: 'unwanted' }, /agent-swarm\.yml` of its repository wants none/],
   ['no project', withAgent('any'), { repositories: [], text: { task, reporter: 'me' } }, /no project/],
 ])('an agent: %s', ([, asked, facts, gets]) => {
   const { task: given, noAgent } = createAction(create, newMachine(facts), asked)

@@ -97,8 +97,10 @@ const agentFacts = async (
   context: FactsContext,
   { ticket, rules, askUntil }: AboutNewMachine,
 ): Promise<Pick<NewMachine, 'text' | 'me'>> => {
-  const { jira, clock } = context
-  if (rules.agent === null || jira === null) return { text: null, me: null }
+  const { jira, standard, clock } = context
+  // Said, so that a create without a word about the agent means one thing to the runner: the operator has none on the bot's host.
+  if (rules.agent === null) return { text: standard.agent === null ? null : 'unwanted', me: null }
+  if (jira === null) return { text: null, me: null }
   try {
     const me = rules.agent.reporters === 'me' ? await jira.me() : null
     return { text: await jira.taskOf(ticket), me }

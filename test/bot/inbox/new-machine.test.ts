@@ -200,6 +200,13 @@ test("another's ticket gets its machine without an agent, and why", async () => 
   expect([task, noAgent, project?.repo]).toEqual([undefined, expect.stringContaining('agent.reporters'), 'acme/shop'])
 })
 
+test('a repository that wants no agent says so, as a create without a word means that the operator has none', async () => {
+  const desk = await openDesk({ agent })
+  await desk.github.write('main', '.github/agent-swarm.yml', 'projects: [DROP]\nagent: { use: none }\n')
+  await desk.decided()
+  expect((await moved(desk)).noAgent).toContain('of its repository wants none')
+})
+
 test('without an agent of the operator, the text is not read', async () => {
   const desk = await openDesk()
   await moved(desk)
