@@ -189,8 +189,11 @@ export type NewMachine = {
   withBranch: string | null
   /** The ticket's title; null when Jira does not tell it. */
   summary: string | null
-  /** Read only where the operator has an agent. `null`: there is no Jira, or no such ticket. */
-  text: { task: Task; reporter: string | null } | 'unreadable' | null
+  /**
+   * Read only where the operator has an agent. `'unwanted'`: the repository's own file wants none. `null`: there is no Jira, or no
+   * such ticket.
+   */
+  text: { task: Task; reporter: string | null } | 'unreadable' | 'unwanted' | null
   /** The Jira account of the bot's token, where `agent.reporters` needs it. */
   me: string | null
 }

@@ -33,7 +33,7 @@ const whyNone = (ticket: Ticket, { repositories }: NewMachine): string => {
     repositories.length === 1
       ? `every repository of \`${first.slice(0, -2)}\` serves ${projectOf(ticket)}`
       : `${listed(repositories)} serve ${projectOf(ticket)}`
-  return `No project was cloned: ${who}, and none of them has a branch of ${ticket}. ${howToChoose(ticket, example)}`
+  return `No project was cloned: ${who}, and no branch of ${ticket} was found in them. ${howToChoose(ticket, example)}`
 }
 
 /** The repository by the operator's map; null when several could be meant. */
@@ -70,8 +70,9 @@ const agentFor = (
   { text, me }: NewMachine,
   { agent }: Pick<Rules, 'agent'>,
 ): Pick<Create, 'task' | 'noAgent'> => {
-  if (agent === null) return {}
   const none = (why: string) => ({ noAgent: `No agent was started: ${why}` })
+  if (text === 'unwanted') return none('`.github/agent-swarm.yml` of its repository wants none.')
+  if (agent === null) return {}
   if (project === undefined) return none('it has no project to work on.')
   if (text === null) return none(`the bot cannot read ${ticket} in Jira, which has its task.`)
   if (text === 'unreadable') return none(`Jira could not be read when the machine was asked for. ${START_ONE}`)

@@ -1,6 +1,6 @@
 /** The words of the project: names, their patterns, and pure functions on them. Types that cross a boundary are in src/schema. */
 
-/** A Jira issue key, `DROP-2100`. */
+/** A Jira issue key, `DROP-2100`. Its project is `DROP`. */
 export type Ticket = string
 /** What an environment is called: its ticket, or `DROP-2100~1` for an attempt, which was forked from another one of the ticket. */
 export type EnvironmentKey = Ticket | `${Ticket}~${number}`
@@ -9,6 +9,7 @@ export type CheckpointName = string
 /** A hypervisor behind the provider interface, `kvm`. */
 export type ProviderName = string
 
+export const PROJECT = /^[A-Z][A-Z0-9_]{1,9}$/
 export const TICKET = /^[A-Z][A-Z0-9_]{1,9}-[1-9][0-9]{0,6}$/
 export const ENVIRONMENT_KEY = /^[A-Z][A-Z0-9_]{1,9}-[1-9][0-9]{0,6}(?:~[1-9][0-9]?)?$/
 export const CHECKPOINT_NAME = /^[a-z0-9][a-z0-9-]{0,40}$/

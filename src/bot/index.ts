@@ -89,9 +89,9 @@ type Late = {
 const gitRules = (
   { pool }: Pick<Config, 'pool'>,
   { repositories }: Pick<Store, 'repositories'>,
-  { servesNow, isListed: isListedNow }: Pick<ReturnType<typeof openRepositoryRules>, 'servesNow' | 'isListed'>,
+  { projectsNow, isListed: isListedNow }: Pick<ReturnType<typeof openRepositoryRules>, 'projectsNow' | 'isListed'>,
 ) => ({
-  servesNow,
+  projectsNow,
   isPooled: async (repo: string): Promise<boolean> => {
     const pooled = pool.flatMap(({ repository }) => repository ?? [])
     return (await isListedNow(repo)) && isListed(await repositories.namesOf(repo), pooled)

@@ -315,7 +315,7 @@ const projects = {
   agent: {
     env: null,
     form: operatorAgent,
-    says: 'The coding agent that works in the machines. Without this, none does. The key of its model is a file in `model-keys/` of AGENT_SWARM_HOME, on the host of the runner.',
+    says: 'The coding agent that works in the machines. Without this, none does. With bot and runner on two hosts, both need it (docs/agents.md). The key of its model is a file in `model-keys/` of AGENT_SWARM_HOME, on the host of the runner.',
     example: { use: 'claude', minutes: 60, budget: { usd: 5 } },
   },
   transitions: {

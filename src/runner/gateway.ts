@@ -17,9 +17,16 @@ import { remoteOf } from './project/access.ts'
 /** The user that goes with a token of GitHub. */
 const USERNAME = 'x-access-token'
 
-/** Where a runner has no list of its own, the bot decides, when it gives the token. */
-const served = ({ config: { serving } }: RunnerContext, ticket: string, repo: string): string[] =>
-  Object.keys(serving.projects).length === 0 ? [projectOf(ticket)] : servedProjects([repo], serving)
+/**
+ * The projects that the repository serves. Where a runner has no list of its own, the bot decides, when it gives the token. `told`:
+ * by the bot; an earlier one tells nothing.
+ */
+const served = (
+  { config: { serving } }: RunnerContext,
+  ticket: string,
+  repo: string,
+  told: readonly string[] = [projectOf(ticket)],
+): readonly string[] => (Object.keys(serving.projects).length === 0 ? told : servedProjects([repo], serving))
 
 /** The repositories that the operator keeps machines ready for, in lower case. */
 const pooled = ({ config }: RunnerContext): string[] =>
@@ -48,8 +55,8 @@ export const openGateway = (context: RunnerContext, { log, tokens }: { log: Log;
         ? served(context, ticket, repo).includes(projectOf(ticket))
         : pooled(context).includes(repo),
     remoteOf: repo => `${remoteOf(config.githubApiUrl)}${repo}.git`,
-    rulesOf: (ticket, repo) => ({
-      projects: served(context, ticket, repo),
+    rulesOf: (ticket, repo, told) => ({
+      projects: served(context, ticket, repo, told),
       attempts: registry.attempts(ticketOf(ticket)),
       currentKey: named => resolveTicket(context, named),
     }),
@@ -85,10 +92,10 @@ export const botTokens = (
     }
     const answer = await bot.post('git-token', request, gitTokenResponse, { signal })
     if (answer === null) return null
-    const { token, expiresAt } = answer
+    const { token, expiresAt, projects } = answer
     const host = checkHost(answer.host, botUrl, repo)
     const remoteUrl = `${host.replace(/\/$/, '')}/${repo}.git`
-    return { token, username: USERNAME, expiresAt: Date.parse(expiresAt), remoteUrl }
+    return { token, username: USERNAME, expiresAt: Date.parse(expiresAt), remoteUrl, projects }
   },
 })
 

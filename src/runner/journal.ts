@@ -38,7 +38,7 @@ export const endedOutcome = (
 ): Outcome => {
   const environment = environmentOf(context, ticket)
   if ('skipped' in result) return { result: 'skipped', reason: result.skipped, environment }
-  const { summary, rescued, log, pauseMs, attempts, deleted } = result
+  const { summary, rescued, log, pauseMs, attempts, deleted, noAgent } = result
   const seconds = Math.round((performance.now() - began) / 100) / 10
   const more = {
     ...(rescued === undefined ? {} : { rescued }),
@@ -46,6 +46,7 @@ export const endedOutcome = (
     ...(pauseMs === undefined ? {} : { pauseMs }),
     ...(attempts === undefined ? {} : { attempts }),
     ...(deleted === undefined ? {} : { deleted }),
+    ...(noAgent === undefined ? {} : { noAgent }),
   }
   return { result: 'done', summary, environment, seconds, ...more }
 }

@@ -3,7 +3,7 @@
  * older bot understand each other; whoever publishes a JSON Schema of one closes it.
  */
 import * as v from 'valibot'
-import { CHECKPOINT_NAME, ENVIRONMENT_KEY, IMAGE_NAME, PROVIDER_NAME, TICKET, VM_ID } from '../domain.ts'
+import { CHECKPOINT_NAME, ENVIRONMENT_KEY, IMAGE_NAME, PROJECT, PROVIDER_NAME, TICKET, VM_ID } from '../domain.ts'
 
 /** A member with its meaning, which the JSON Schemas and the docs show. */
 export const described = <Schema extends v.GenericSchema>(schema: Schema, description: string) =>
@@ -42,6 +42,8 @@ export const newest = <Item extends v.GenericSchema>(item: Item, most: number) =
   )
 
 export const ticket = v.pipe(v.string(), v.regex(TICKET), v.title('ticket'))
+/** The key of a Jira project: `DROP`. */
+export const project = v.pipe(v.string(), v.regex(PROJECT))
 /** A ticket, or one of its attempts: `DROP-2100~1`. */
 export const environmentKey = v.pipe(v.string(), v.regex(ENVIRONMENT_KEY), v.title('ticket or attempt'))
 export const vmId = v.pipe(v.string(), v.regex(VM_ID))

@@ -38,6 +38,10 @@ export const doneOutcome = v.object({
     v.optional(v.pipe(v.array(deletedMachine), v.maxLength(MAX_ATTEMPTS))),
     'After a promote: the machines that it deleted. The former machine has the key of the ticket.',
   ),
+  noAgent: described(
+    v.optional(prose(1_000)),
+    'After a create: why no agent starts, where whoever asked for it did not say.',
+  ),
 })
 export const skippedOutcome = v.object({
   result: v.literal('skipped'),

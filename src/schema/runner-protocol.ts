@@ -10,6 +10,7 @@ import {
   environmentKey,
   imageName,
   machineSize,
+  project,
   prose,
   providerName,
   repository,
@@ -193,6 +194,8 @@ export const heartbeatResponse = v.object({
 })
 export type HeartbeatResponse = v.InferOutput<typeof heartbeatResponse>
 
+/** A list of the operator's has at most 100 members. */
+const MAX_PROJECTS = 100
 /**
  * A runner asks for access to one repository, for one ticket that is pinned to it; or (`ticket` null) to read one that the operator's
  * `pool` names. The answer is 403 (refusedResponse) when the
@@ -210,6 +213,8 @@ export const gitTokenResponse = v.object({
   /** The web address of the host, for example `https://github.com`. */
   host: shortText(500),
   expiresAt: time,
+  /** The projects that the repository serves: by them, a branch names its ticket. Missing: an earlier bot, which does not say. */
+  projects: v.optional(v.pipe(v.array(project), v.maxLength(MAX_PROJECTS))),
 })
 export type GitTokenResponse = v.InferOutput<typeof gitTokenResponse>
 

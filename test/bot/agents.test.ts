@@ -49,7 +49,7 @@ const pushOf = async ({ github }: Desk, branch = BRANCH, more: Partial<Push> = {
   ...more,
 })
 const pullsOf = async ({ github }: Desk) =>
-  (await github.api('dev', 'GET', '/repos/acme/shop/pulls?state=all')) as unknown as {
+  (await github.api('dev', 'GET', `/repos/${github.repo}/pulls?state=all`)) as unknown as {
     number: number
     title: string
     body: string
@@ -104,6 +104,35 @@ test('an agent ends with one draft pull request and one comment on it', async ()
   expect(status).toContain('setup (`mise.toml`) failed after 4 s, exit status 3')
   expect(status).toContain('Claude Code: done')
   expect(desk.jira.comments('DROP-1').filter(text => text.includes('has ended'))).toEqual([])
+})
+
+test('a runner writes names of repositories in lower case: capital letters on GitHub change nothing', async () => {
+  const desk = await openOffice({ repo: 'Shop' })
+  const attempt = `${BRANCH}-attempt-1`
+  const projectOn = (branch: string) => ({
+    ...{ repo: 'acme/shop', branch, path: '/home/agent/shop', ports: [], start: null, problem: null, setup: null },
+  })
+  const report = async (branch: string, run: string) => ({
+    ...{ agent: ended({ run }), pushes: [await pushOf(desk, branch)], project: projectOn(branch) },
+  })
+  await desk.machine('DROP-1', await report(BRANCH, '0a1b2c30'))
+  await desk.machine('DROP-1~1', await report(attempt, '0a1b2c31'))
+  await desk.settled()
+  const pulls = await pullsOf(desk)
+  expect(pulls.map(({ head }) => head.ref).sort()).toEqual([BRANCH, attempt])
+  expect((await desk.store.pullRequests.ofTicket('DROP-1')).map(({ repo }) => repo)).toEqual(['acme/Shop', 'acme/Shop'])
+  for (const { number, head } of pulls) {
+    const bodies = (await desk.github.comments(number)).map(({ body }) => body)
+    expect(bodies.flatMap(body => body.match(/agent:0a1b2c3\d/)?.[0]?.at(-1) ?? [])).toEqual([
+      head.ref === attempt ? '1' : '0',
+    ])
+    expect(bodies.some(body => body.includes('(this pull request)'))).toBe(head.ref === attempt)
+  }
+  expect(desk.jira.comments('DROP-1').filter(text => text.includes('has ended'))).toEqual([])
+  // The same push in a later report, for example of a runner that was set up anew.
+  await desk.machine('DROP-1', { ...(await report(BRANCH, '0a1b2c30')), agent: agentOf() })
+  await desk.settled()
+  expect(await pullsOf(desk)).toHaveLength(2)
 })
 
 test('without a pull request, the end is told on the ticket; one that is blocked says how to answer', async () => {

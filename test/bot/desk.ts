@@ -33,9 +33,11 @@ export const openDesk = async ({
   issues = tickets(1),
   /** As in JIRA_PROJECTS. */
   projects: entries = ['DROP'],
+  /** The name of GitHub's repository under acme. */
+  repo = 'shop',
   /** As in GITHUB_REPOSITORIES. */
   repositories = ['acme/shop'],
-  /** Repositories of GitHub besides acme/shop. */
+  /** Repositories of GitHub besides that one. */
   more = [] as string[],
   jiraCommanders = [] as string[],
   /** As in config.yaml. */
@@ -44,7 +46,7 @@ export const openDesk = async ({
   clock = Date.now as () => number,
   before = async (_github: GitHubStandIn, _jira: JiraStandIn): Promise<void> => {},
 } = {}) => {
-  const github = await startGitHub({ people, more })
+  const github = await startGitHub({ people, repo, more })
   const jira = await startJira({ issues })
   await before(github, jira)
   const log = openLog('silent')

@@ -65,11 +65,11 @@ test.for<[what: string, facts: Partial<NewMachine>, named: string | null, gets: 
 test.for<[Partial<NewMachine>, string]>([
   [
     { repositories: two },
-    'No project was cloned: `acme/shop`, `acme/api` serve DROP, and none of them has a branch of DROP-1. To choose one: `/swarm create acme/shop`, or `agent-swarm create DROP-1 --repo acme/shop` on the host of the machines.',
+    'No project was cloned: `acme/shop`, `acme/api` serve DROP, and no branch of DROP-1 was found in them. To choose one: `/swarm create acme/shop`, or `agent-swarm create DROP-1 --repo acme/shop` on the host of the machines.',
   ],
   [
     { repositories: ['acme/*'], isMapped: true },
-    'No project was cloned: every repository of `acme` serves DROP, and none of them has a branch of DROP-1. To choose one: `/swarm create acme/shop`, or `agent-swarm create DROP-1 --repo acme/shop` on the host of the machines.',
+    'No project was cloned: every repository of `acme` serves DROP, and no branch of DROP-1 was found in them. To choose one: `/swarm create acme/shop`, or `agent-swarm create DROP-1 --repo acme/shop` on the host of the machines.',
   ],
   [
     { pullRequest: { repo: 'acme/shop', branch: null, fromFork: true } },
@@ -107,6 +107,7 @@ test.for<[what: string, rules: Rules, facts: Partial<NewMachine>, gets: 'a task'
   ['an account that is not listed', withAgent(['5b10']), { text: { task, reporter: 'me' } }, /agent\.reporters/],
   ['Jira cannot be read', withAgent('any'), { text: 'unreadable' }, /Jira could not be read/],
   ['no Jira', withAgent('any'), { text: null }, /cannot read DROP-1 in Jira/],
+  ['its repository wants none', rules, { text: 'unwanted' }, /agent-swarm\.yml` of its repository wants none/],
   ['no project', withAgent('any'), { repositories: [], text: { task, reporter: 'me' } }, /no project/],
 ])('an agent: %s', ([, asked, facts, gets]) => {
   const { task: given, noAgent } = createAction(create, newMachine(facts), asked)

@@ -1,8 +1,12 @@
 /** What a runner takes for git from a bot, and from its operator. */
-import { expect, test } from 'vitest'
+import * as v from 'valibot'
+import { expect, onTestFinished, test } from 'vitest'
+import { openLog } from '../../src/log.ts'
 import type { BotClient } from '../../src/runner/bot-client.ts'
-import { botTokens, repositoryLimits } from '../../src/runner/gateway.ts'
+import { botTokens, openGateway, repositoryLimits } from '../../src/runner/gateway.ts'
 import { REPOSITORY_LIMITS } from '../../src/runner/git-gateway/git.ts'
+import { gitTokenResponse } from '../../src/schema/runner-protocol.ts'
+import { openTestContext } from '../support/context.ts'
 
 const answering = (host: string, botUrl: string) => {
   const bot = {
@@ -37,3 +41,27 @@ test("an operator's limits hold for their repository, in whatever case it is wri
   expect(repositoryLimits(settings, 'acme/infra')).toEqual({ ...REPOSITORY_LIMITS, push: false })
   expect(repositoryLimits(settings, 'acme/shop')).toEqual(REPOSITORY_LIMITS)
 })
+
+const answer = { token: 'ghs_x', host: 'https://github.com', expiresAt: '2026-11-28T12:00:00.000Z' }
+test.for([
+  ['what the bot says', { projects: ['WEB', 'DROP'] }, {}, ['WEB', 'DROP']],
+  ['an earlier bot: the project of the ticket', {}, {}, ['DROP']],
+  ['the list of this home, where it has one', { projects: ['WEB', 'DROP'] }, { DROP: ['acme/shop'] }, ['DROP']],
+] as const)('the projects by which branches name their tickets: %s', async ([, said, own, projects]) => {
+  const it = await openTestContext()
+  onTestFinished(() => it.close())
+  const serving = { repositories: ['acme/shop'], projects: own, mapped: [] }
+  it.context.config = { ...it.context.config, serving }
+  const bot = { post: async () => v.parse(gitTokenResponse, { ...answer, ...said }) } as unknown as BotClient
+  const tokens = botTokens(
+    bot,
+    { runnerId: 'runner-1', botUrl: 'https://bot.example.org' },
+    new AbortController().signal,
+  )
+  const gateway = openGateway(it.context, { log: openLog('silent'), tokens })
+  onTestFinished(() => gateway.close())
+  expect(await gateway.projectsOf({ ticket: 'DROP-1', repo: 'acme/Shop' })).toEqual(projects)
+})
+
+test('a bot cannot say anything but keys of projects', () =>
+  expect(v.is(gitTokenResponse, { ...answer, projects: ['DROP', '.*'] })).toBe(false))

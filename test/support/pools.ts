@@ -42,6 +42,7 @@ export const openTestFiller = (context: RunnerContext) => {
         stays: true,
         note: null,
         readDefaultFile: async () => file,
+        projects: null,
       }),
     now: () => now,
     onChange: () => {

@@ -9,6 +9,7 @@ import {
   UNFIT_OWN,
 } from '../../../handlers/handler.ts'
 import { handlers } from '../../../handlers/index.ts'
+import { ticketOfBranch } from '../../branches.ts'
 import { ownerOf } from '../../config/serving.ts'
 import { ticketOf, withTicket } from '../../domain.ts'
 import { fail } from '../../errors.ts'
@@ -118,6 +119,17 @@ const presentDecision = async (context: GitHubContext, decision: Decision, rules
   }
 }
 
+/** A new machine of the ticket gets the repository that has its branch. */
+const rememberBranch = async (
+  { store }: GitHubContext,
+  { repo, ref, after, deleted }: EventOf<'push'>,
+  rules: Rules,
+): Promise<void> => {
+  const [, branch = null] = ref.match(/^refs\/heads\/(.*)$/s) ?? []
+  if (branch !== null && !deleted && ticketOfBranch(branch, rules) !== null)
+    await store.repositories.setHead(repo, ref, after)
+}
+
 /** `askUntil`: until then (epoch ms), what GitHub does not show yet is read again. */
 const decideEvent = async (
   context: GitHubContext,
@@ -130,6 +142,7 @@ const decideEvent = async (
   const past = (at: number | null) => Math.min(at ?? context.clock(), context.clock())
   const present = (decision: Decision) => presentDecision(context, decision, rules)
   if (event.kind === 'push') {
+    await rememberBranch(context, event, rules)
     const decision = handlers.push(event, await pushFacts(context, event, rules), rules)
     return { decision: await present(decision), at: past(event.at ?? receivedAt), effects: [] }
   }

@@ -36,10 +36,13 @@ const pushedFacts = async (
 }
 
 const decidePushed = async (context: GitHubContext, body: unknown): Promise<Decision> => {
+  const { store } = context
   const given = v.parse(pushedBody, body)
-  const event = { kind: 'pushed', ...given, ticket: await context.store.tickets.current(given.ticket) } as const
+  // A runner writes it in lower case; everything else here is known by the name that GitHub writes.
+  const repo = await store.repositories.presentName(given.push.repo)
+  const ticket = await store.tickets.current(given.ticket)
+  const event = { kind: 'pushed', ...given, push: { ...given.push, repo }, ticket } as const
   // The file of a repository that may not act is not read.
-  const { repo } = event.push
   const rules = (await context.isListed(repo)) ? await context.rulesOf(repo) : context.standard
   return handlers.pushed(event, await pushedFacts(context, event, rules), rules)
 }

@@ -10,8 +10,8 @@ import { githubFailure, parts } from '../github/client.ts'
 import { isFinal } from '../remote-failure.ts'
 import type { FactsContext } from './known.ts'
 
-/** So many repositories are looked through for a branch of the ticket. */
-const MAX_LOOKED_THROUGH = 10
+/** So many repositories are asked for a branch of the ticket, and so many known branches are looked up. */
+const MAX_LOOKED_FOR = 10
 const HEADS = 'refs/heads/'
 
 export type AboutNewMachine = {
@@ -41,17 +41,46 @@ const openPullRequest = async (
   return null
 }
 
-/** The first of these repositories with a branch that begins with the ticket's key: such a branch is what a machine makes. */
-const repositoryWithBranch = async (
-  { octokitFor, clock }: FactsContext,
+/** A branch of this name, or with this beginning. */
+type Sought = { repo: string; beginning: string }
+
+/**
+ * Where a branch of the ticket may be: GitHub finds one by its beginning alone, and what a machine makes begins with the key. One
+ * of another form is known from a push.
+ */
+const soughtBranches = async (
+  { store, servesNow }: FactsContext,
   repositories: readonly string[],
-  { ticket, rules, askUntil }: AboutNewMachine,
+  { ticket, rules }: AboutNewMachine,
+): Promise<Sought[]> => {
+  const named = repositories.filter(name => !isWildcard(name))
+  const known: Sought[] = []
+  for (const repo of new Set([...named, ...(await store.repositories.watched())])) {
+    if (!(await servesNow(repo, projectOf(ticket)))) continue
+    for (const ref of (await store.repositories.heads(repo)).keys()) {
+      const branch = ref.slice(HEADS.length)
+      // Compared as text first: a repository has thousands of branches.
+      if (branch.toUpperCase().includes(ticket) && ticketOfBranch(branch, rules) === ticket)
+        known.push({ repo, beginning: branch })
+    }
+  }
+  const asked = named.slice(0, MAX_LOOKED_FOR).map(repo => ({ repo, beginning: ticket }))
+  return [...asked, ...known.slice(0, MAX_LOOKED_FOR)]
+}
+
+/** The first repository that has a branch of the ticket. */
+const repositoryWithBranch = async (
+  context: FactsContext,
+  repositories: readonly string[],
+  about: AboutNewMachine,
 ): Promise<string | null> => {
-  const has = async (repo: string): Promise<boolean> => {
+  const { octokitFor, clock } = context
+  const { ticket, rules, askUntil } = about
+  const has = async ({ repo, beginning }: Sought): Promise<boolean> => {
     try {
       const octokit = await octokitFor(repo)
       if (octokit === null) return false
-      const { data } = await octokit.rest.git.listMatchingRefs({ ...parts(repo), ref: `heads/${ticket}` })
+      const { data } = await octokit.rest.git.listMatchingRefs({ ...parts(repo), ref: `heads/${beginning}` })
       return data.some(({ ref }) => ticketOfBranch(ref.slice(HEADS.length), rules) === ticket)
     } catch (error) {
       const failure = githubFailure(error, `looking for a branch of ${ticket} in ${repo}`, clock())
@@ -59,16 +88,19 @@ const repositoryWithBranch = async (
       return false
     }
   }
-  const found = await Promise.all(repositories.map(has))
-  return repositories.find((_, n) => found[n]) ?? null
+  const sought = await soughtBranches(context, repositories, about)
+  const found = await Promise.all(sought.map(has))
+  return sought.find((_, n) => found[n])?.repo ?? null
 }
 
 const agentFacts = async (
   context: FactsContext,
   { ticket, rules, askUntil }: AboutNewMachine,
 ): Promise<Pick<NewMachine, 'text' | 'me'>> => {
-  const { jira, clock } = context
-  if (rules.agent === null || jira === null) return { text: null, me: null }
+  const { jira, standard, clock } = context
+  // Said, so that a create without a word about the agent means one thing to the runner: the operator has none on the bot's host.
+  if (rules.agent === null) return { text: standard.agent === null ? null : 'unwanted', me: null }
+  if (jira === null) return { text: null, me: null }
   try {
     const me = rules.agent.reporters === 'me' ? await jira.me() : null
     return { text: await jira.taskOf(ticket), me }
@@ -87,11 +119,11 @@ export const newMachineFacts = async (context: FactsContext, about: AboutNewMach
   const present = { ...about, ticket }
   const { repositories, isMapped } = await context.repositoriesFor(projectOf(ticket))
   const pullRequest = about.here ?? (await openPullRequest(context, ticket))
-  const named = repositories.filter(name => !isWildcard(name)).slice(0, MAX_LOOKED_THROUGH)
+  const couldBeSeveral = repositories.length > 1 || repositories.some(isWildcard)
   const withBranch =
-    pullRequest === null && named.length > 1 ? await repositoryWithBranch(context, named, present) : null
+    pullRequest === null && couldBeSeveral ? await repositoryWithBranch(context, repositories, present) : null
   const { text, me } = await agentFacts(context, present)
-  const told = text === null || text === 'unreadable' ? about.summary : v.parse(oneName, text.task.summary)
+  const told = text === null || typeof text === 'string' ? about.summary : v.parse(oneName, text.task.summary)
   const summary = repositories.length === 0 || told !== undefined ? (told ?? null) : await readSummary(context, ticket)
   return { repositories, isMapped, pullRequest, withBranch, summary, text, me }
 }

@@ -36,7 +36,9 @@ const placeOf = async (
   if ((await begun({ side: 'jira', kind: 'note', ticket, about })) !== null) return 'jira'
   const open = links.filter(({ state }) => state === 'open')
   const project = (await presentEnvironment(store, key))?.project
-  const own = open.find(({ repo, branch }) => repo === project?.repo && branch === project.branch)
+  // A runner may write it in another case than GitHub.
+  const home = project === undefined ? null : await store.repositories.presentName(project.repo)
+  const own = open.find(({ repo, branch }) => repo === home && branch === project?.branch)
   // A pull request of another attempt is about another machine.
   return own ?? open.findLast(({ branch }) => !isOfAnAttempt(branch)) ?? null
 }
@@ -46,7 +48,8 @@ export const publishAgentEnd = async (context: Context, { ticket: named, run }: 
   const key = await store.tickets.current(named)
   const environment = await presentEnvironment(store, key)
   for (const { repo, branch } of environment?.pushes ?? [])
-    if (await store.outbox.has(pullRequestKey(repo, branch))) throw tooSoon(OPENING_MS)
+    if (await store.outbox.has(pullRequestKey(await store.repositories.presentName(repo), branch)))
+      throw tooSoon(OPENING_MS)
   const about = `agent:${run.run}`
   const place = await placeOf(context, key, about)
   if (place !== null && place !== 'jira') {

@@ -64,6 +64,23 @@ export const waitOf = async (views: Pick<Views, 'store' | 'clock'>, id: string):
     : waitingView(views, row, await views.store.runners.list())
 }
 
+/** The ticket's attempts, and whether each works on this branch. */
+const attemptsOf = async (
+  { store }: Pick<Views, 'store'>,
+  ticket: Ticket,
+  { repo, branch }: Pick<PullRequestLink, 'repo' | 'branch'>,
+) => {
+  const attempts = await store.runners.attempts(ticket)
+  return Promise.all(
+    attempts.map(async attempt => {
+      const { project } = attempt
+      // A runner may write it in another case than GitHub.
+      const isHere = project?.branch === branch && (await store.repositories.presentName(project.repo)) === repo
+      return { ...attempt, isHere }
+    }),
+  )
+}
+
 /** Null: the ticket never had a machine. `repo`, `branch`: of the pull request where the comment stands. */
 export const statusOfTicket = async (
   views: Views,
@@ -78,10 +95,7 @@ export const statusOfTicket = async (
   const text = statusComment({
     ticket,
     known,
-    attempts: (await store.runners.attempts(ticket)).map(attempt => ({
-      ...attempt,
-      isHere: attempt.project?.repo === repo && attempt.project.branch === branch,
-    })),
+    attempts: await attemptsOf(views, ticket, { repo, branch }),
     runner: runners.find(({ id }) => id === known.runnerId) ?? null,
     history: await store.requests.history(ticket, HISTORY_LENGTH),
     deleteAt: await store.inbox.scheduledAt(ticket),

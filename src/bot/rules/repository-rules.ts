@@ -169,16 +169,19 @@ export const openRepositoryRules = (context: RulesContext) => {
     return (served.findLast(({ state }) => state === 'open') ?? served.at(-1))?.repo ?? null
   }
 
-  /** Whether the repository serves the project, by the operator's word and by its own file as it was last read. No request. */
-  const servesNow = async (repo: string, project: string): Promise<boolean> => {
-    if (!(await serves(repo, project))) return false
-    const good = (await store.repositories.file(repo))?.good ?? null
-    return good === null || (await parse(repo, good)).rules?.projects.includes(project) !== false
+  /** The projects that the repository serves, by the operator's word and by its own file as it was last read. No request. */
+  const projectsNow = async (repo: string): Promise<readonly string[]> => {
+    const { projects } = await standardOf(context, repo)
+    const good = projects.length === 0 ? null : ((await store.repositories.file(repo))?.good ?? null)
+    return (good === null ? null : (await parse(repo, good)).rules?.projects) ?? projects
   }
+  const servesNow = async (repo: string, project: string): Promise<boolean> =>
+    (await projectsNow(repo)).includes(project)
 
   return {
     standard,
     rulesOf,
+    projectsNow,
     servesNow,
     /**
      * The repositories that serve a project, in the operator's order, by their present names; `acme/*` for all of an owner.

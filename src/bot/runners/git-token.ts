@@ -13,8 +13,8 @@ import { respond } from '../http/respond.ts'
 export type GitTokenOptions = {
   /** Null: GitHub is not configured, or not opened yet. */
   access: () => GiveGitAccess | null
-  /** Whether a repository serves a project, under the names that it has or had. */
-  servesNow: (repo: string, project: string) => Promise<boolean>
+  /** The projects that a repository serves, under the names that it has or had. */
+  projectsNow: (repo: string) => Promise<readonly string[]>
   /** Whether the operator keeps machines of this repository ready, and lets it act at all. */
   isPooled: (repo: string) => Promise<boolean>
   /** GitHub's address for people. */
@@ -61,11 +61,11 @@ const refuseForTicket = async (
   repo: string,
   runnerId: string,
 ): Promise<Refusal | null> => {
-  const { store, servesNow } = context
+  const { store, projectsNow } = context
   const ticket = await store.tickets.current(named)
   if (!(await isPinned(context, ticket, runnerId)))
     return refusal(`git access for ${ticket}: this runner has no machine of this ticket`)
-  if (await servesNow(repo, projectOf(ticket))) return null
+  if ((await projectsNow(repo)).includes(projectOf(ticket))) return null
   return refusal(
     `git access for ${ticket}: ${repo} does not serve ${projectOf(ticket)}`,
     "On the bot's host, add it to GITHUB_REPOSITORIES, and to JIRA_PROJECTS where that maps the project.",
@@ -78,7 +78,7 @@ const decide = async (
   runnerId: string,
   isOwn: boolean,
 ): Promise<GitTokenResponse | Refusal> => {
-  const { store, access, webUrl } = context
+  const { store, access, webUrl, projectsNow } = context
   const repo = await store.repositories.presentName(typed)
   const refused = await (ticket === null
     ? refuseForPool(context, repo, to)
@@ -88,7 +88,8 @@ const decide = async (
   if (give === null) return { status: 503, error: 'the bot has not opened GitHub yet', remedy: null }
   try {
     const { token, expiresAt } = await give(repo, to, isOwn)
-    return { token, host: webUrl, expiresAt: new Date(expiresAt).toISOString() }
+    const projects = [...(await projectsNow(repo))]
+    return { token, host: webUrl, expiresAt: new Date(expiresAt).toISOString(), projects }
   } catch (error) {
     const { kind, message, remedy } = failureOf(error, `giving git access to ${repo}`)
     return { status: kind === 'permission' || kind === 'refused' ? 403 : 503, error: message, remedy }

@@ -89,7 +89,10 @@ const jiraNotes = async (store: Store, { id, action, runnerId }: ActionRow, outc
   // A reply on the ticket tells of the project already.
   const isTold = replyTo !== null && !('repo' in replyTo)
   const { project: _, ...bare } = environment
-  const note = isTold ? { environment: bare, host, without: [] } : { environment, host, without: lacksOf(action) }
+  const unsaid = outcome.result === 'done' ? (outcome.noAgent ?? []) : []
+  const note = isTold
+    ? { environment: bare, host, without: [] }
+    : { environment, host, without: lacksOf(action).concat(unsaid) }
   return [jiraNoteMessage(ticket, `ready:${environment.vmId}`, { kind: 'ready', ...note })]
 }
 

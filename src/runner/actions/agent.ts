@@ -42,15 +42,24 @@ const wantAgent = (
   })
 }
 
+type Wish = Pick<Extract<Action, { kind: 'create' }>, 'task' | 'noAgent' | 'by'>
+
+/** Why no agent starts, where this host has one and the bot sent neither the ticket's text nor a reason. A command sends none. */
+export const unsaidNoAgent = ({ config }: Pick<RunnerContext, 'config'>, { task, noAgent, by }: Wish): string | null =>
+  config.agent === null || task !== undefined || noAgent !== undefined || by.via === 'cli'
+    ? null
+    : "No agent was started: config.yaml on the bot's host has no `agent`, and it needs one, too (docs/agents.md)."
+
 /**
  * The end of a create whose machine is set up: an action with the text of the ticket starts its agent. Returns what is added to
  * the summary, a sentence without a full stop or nothing; it fails for nothing.
  */
-export const wantAgentAfterSetup = (
-  { context, provider, row }: Target,
-  { task, noAgent }: Pick<Extract<Action, { kind: 'create' }>, 'task' | 'noAgent'>,
-): string => {
-  if (task === undefined) return noAgent === undefined ? '' : `. No agent starts: ${noAgent.replace(/\.$/, '')}`
+export const wantAgentAfterSetup = ({ context, provider, row }: Target, wish: Wish): string => {
+  const { task } = wish
+  if (task === undefined) {
+    const why = wish.noAgent ?? unsaidNoAgent(context, wish)
+    return why === null ? '' : `. ${why.replace(/\.$/, '')}`
+  }
   // A bot's tickets bring their text along, also to a host without an agent.
   if (context.config.agent === null) return ''
   try {

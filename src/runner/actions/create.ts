@@ -15,7 +15,7 @@ import { converge, observe, undoCreate } from '../machine.ts'
 import { type ActionRunner, type Operation, type Result, type Target, targetOf } from '../operation.ts'
 import { adoptMachine } from '../reconciler/adopt.ts'
 import { reserveRoom } from '../room.ts'
-import { wantAgentAfterSetup } from './agent.ts'
+import { unsaidNoAgent, wantAgentAfterSetup } from './agent.ts'
 import { start } from './start.ts'
 
 type Create = Extract<Action, { kind: 'create' }>
@@ -226,5 +226,9 @@ export const create: ActionRunner<'create'> = async (operation, action) => {
   const up = await targetOf(operation, ticket)
   const project = await withProject(inFolder(up, path), action)
   const agent = wantAgentAfterSetup(target, action)
-  return { summary: `${ticket} has a machine: ${row.vmId} on ${row.provider}${note}${project}${agent}` }
+  const noAgent = unsaidNoAgent(context, action)
+  return {
+    summary: `${ticket} has a machine: ${row.vmId} on ${row.provider}${note}${project}${agent}`,
+    ...(noAgent === null ? {} : { noAgent }),
+  }
 }

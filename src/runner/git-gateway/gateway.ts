@@ -28,8 +28,12 @@ export type GitGatewayOptions = {
   mayFetch(ticket: string, repo: string): boolean | Promise<boolean>
   /** Where the repository is when the source of tokens does not say so. */
   remoteOf(repo: string): string
-  /** For the names of branches. */
-  rulesOf(ticket: string, repo: string): Pick<PushRules, 'projects' | 'attempts' | 'currentKey'>
+  /** For the names of branches. `told`: the projects that the repository serves, where the source of tokens says so. */
+  rulesOf(
+    ticket: string,
+    repo: string,
+    told: readonly string[] | undefined,
+  ): Pick<PushRules, 'projects' | 'attempts' | 'currentKey'>
   /** Whether this is the run of the ticket's agent that is at work. */
   isAgentRun(ticket: string, run: string): boolean
   /** Of all machines: their mirrors stay. */
@@ -75,7 +79,7 @@ const authorize = async (
   context: Context,
   ticket: string,
   { repo, need }: { repo: string; need: 'read' | 'write' },
-): Promise<Remote> => {
+): Promise<Remote & { projects: readonly string[] | undefined }> => {
   const pool = poolRepository(ticket)
   if (pool !== null && need === 'write')
     throw fail('refused', 'a machine that has no ticket yet pushes nothing', 'It may when a create has taken it.')
@@ -96,7 +100,7 @@ const authorize = async (
       `no token can be had for pushes to ${repo}`,
       'Check the GitHub settings of the bot, and that agent-swarm up runs.',
     )
-  return { url: checkRemote(given?.remoteUrl ?? context.remoteOf(repo), repo), token }
+  return { url: checkRemote(given?.remoteUrl ?? context.remoteOf(repo), repo), token, projects: given?.projects }
 }
 
 const isAway = (error: unknown) => isFailure(error) && ['network', 'timeout'].includes(error.failure.kind)
@@ -106,7 +110,7 @@ const prepare = async (
   context: Context,
   machine: Pick<Machine, 'ticket'>,
   route: Pick<Route, 'repo' | 'service' | 'isDiscovery'>,
-): Promise<Remote | null> => {
+): Promise<Awaited<ReturnType<typeof authorize>> | null> => {
   const { repo, service, isDiscovery } = route
   const { ticket } = machine
   const pair = `${ticket} ${repo}`
@@ -176,7 +180,8 @@ const serve = async (context: Context, machine: Machine, exchange: BackendReques
     release = unlock
     const run = request.headers['x-agent-swarm-run']
     const byAgent = typeof run === 'string' && isAgentRun(machine.ticket, run)
-    const rules = { ...rulesOf(machine.ticket, repo), key: machine.ticket, defaultBranch: mirrors.defaultBranch(repo) }
+    const names = rulesOf(machine.ticket, repo, remote.projects)
+    const rules = { ...names, key: machine.ticket, defaultBranch: mirrors.defaultBranch(repo) }
     const push = { machine, repo, mirror: mirrors.path(repo), remote, byAgent, rules }
     const answer = await decidePush(context.push, push, question)
     // The remote may have something newer, or refuse the token.
@@ -194,7 +199,8 @@ const serve = async (context: Context, machine: Machine, exchange: BackendReques
   }
 }
 
-type ReadFile = { ticket: string; repo: string; path: string; most: number }
+type InRepository = { ticket: string; repo: string }
+type ReadFile = InRepository & { path: string; most: number }
 
 const readDefault = async (git: Git, mirror: string, path: string, most: number): Promise<string | null> => {
   const blob = `HEAD:${path}`
@@ -267,7 +273,7 @@ export const openGitGateway = (options: GitGatewayOptions) => {
       return mirrors.sweep(async repo => used.has(repo))
     },
     /** The newest commit of the default branch, as the remote has it now; null in an empty repository. */
-    headOf: async ({ ticket, repo: typed }: Pick<ReadFile, 'ticket' | 'repo'>): Promise<string | null> => {
+    headOf: async ({ ticket, repo: typed }: InRepository): Promise<string | null> => {
       const repo = typed.toLowerCase()
       mirrors.expire(repo)
       await mirrors.update(repo, await authorize(context, ticket, { repo, need: 'read' }))
@@ -275,6 +281,12 @@ export const openGitGateway = (options: GitGatewayOptions) => {
         answers: [1, 128],
       })
       return answer.exitCode === 0 ? answer.stdout.trim() : null
+    },
+    /** The projects by which branches of the repository name their tickets. */
+    projectsOf: async ({ ticket, repo: typed }: InRepository): Promise<readonly string[]> => {
+      const repo = typed.toLowerCase()
+      const { projects } = await authorize(context, ticket, { repo, need: 'read' })
+      return options.rulesOf(ticket, repo, projects).projects
     },
     /**
      * A file of the default branch, as the remote has it now, or, while the remote or who gives tokens is away, as the mirror has it.

@@ -8,6 +8,8 @@ export type GitToken = {
   expiresAt: number | null
   /** Where the repository is, for the host of the bot may know it alone. */
   remoteUrl: string
+  /** The projects that the repository serves. Missing: whoever gives the token does not say. */
+  projects?: readonly string[] | undefined
 }
 type Need = { repo: string; ticket: string; need: 'read' | 'write' }
 

@@ -14,6 +14,8 @@ export type ProjectAccess = {
   note: string | null
   /** A file of the default branch, or null when there is none of at most so many bytes. Null: what the machine has cloned is read. */
   readDefaultFile: ((path: string, most: number) => Promise<string | null>) | null
+  /** The projects by which branches of the repository name their tickets. Null: what this home's settings say. */
+  projects: (() => Promise<readonly string[]>) | null
 }
 
 /** Gives the access to `work`, and takes it back afterwards unless it stays. */
@@ -30,7 +32,7 @@ export const remoteOf = (apiUrl: string | null): string => {
 
 /** Through the gateway, at an address of the machine's. */
 export const accessThrough = (
-  gateway: Pick<GitGateway, 'readFile'>,
+  gateway: Pick<GitGateway, 'readFile' | 'projectsOf'>,
   { ticket, repo }: { ticket: Ticket; repo: string },
   address: string,
   { githubApiUrl }: Pick<Config, 'githubApiUrl'>,
@@ -38,6 +40,7 @@ export const accessThrough = (
 ): ProjectAccess => ({
   ...{ remote: remoteOf(githubApiUrl), through: `${address}/`, stays, note },
   readDefaultFile: (path, most) => gateway.readFile({ ticket, repo, path, most }),
+  projects: () => gateway.projectsOf({ ticket, repo }),
 })
 
 /** Without a link: what everybody may read can be cloned. */
@@ -45,6 +48,6 @@ export const plainAccess =
   (apiUrl: string | null): WithProjectAccess =>
   (_machine, work) =>
     work({
-      ...{ remote: remoteOf(apiUrl), through: null, stays: true, readDefaultFile: null },
+      ...{ remote: remoteOf(apiUrl), through: null, stays: true, readDefaultFile: null, projects: null },
       note: 'git push works while agent-swarm up runs on this host, or with your own key: ssh -A',
     })

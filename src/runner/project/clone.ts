@@ -115,11 +115,11 @@ export const cloneProject = async (
   guest: Guest,
   access: ProjectAccess,
   spec: { ticket: Ticket; repo: string; branch: string | null; summary: string | null; path: string },
-  { projects, signal }: { projects: readonly string[]; signal: AbortSignal },
+  { projects, signal }: { projects: () => Promise<readonly string[]>; signal: AbortSignal },
 ): Promise<Branch> => {
   const { ticket, path } = spec
   const remote = await cloneRepository(guest, access, spec, signal)
-  const branch = chooseBranch({ ticket, wanted: spec.branch, summary: spec.summary }, remote, projects)
+  const branch = chooseBranch({ ticket, wanted: spec.branch, summary: spec.summary }, remote, await projects())
   const checkout = { path, branch: branch.name, remote: branch.isRemote ? '1' : '' }
   await askGuest(guest, 'checkout.sh', { variables: checkout }, { signal })
   return branch

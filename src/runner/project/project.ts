@@ -147,11 +147,16 @@ const moveTo = async (target: Target, project: ProjectRow, path: string): Promis
   return moved
 }
 
+/** By this home's own settings: the projects by which branches of the repository name their tickets. */
+const ownProjects = ({ context, row }: Target, repo: string): string[] => {
+  const served = servedProjects([repo], context.config.serving)
+  return served.length === 0 ? [projectOf(row.ticket)] : served
+}
+
 const prepareThrough = async (target: Target, begun: ProjectRow, access: ProjectAccess): Promise<Told> => {
-  const { caller, context, provider, row } = target
+  const { caller, provider, row } = target
   const { ticket } = row
-  const served = servedProjects([begun.repo], context.config.serving)
-  const projects = served.length === 0 ? [projectOf(ticket)] : served
+  const projects = access.projects ?? (async () => ownProjects(target, begun.repo))
   caller.onPhase('clone')
   await finishMove(target, begun, access)
   const branch = await cloneProject(target, access, { ticket, ...begun }, { projects, signal: caller.signal })

@@ -41,6 +41,28 @@ test('the first of the map, and the one with a branch of the ticket before it', 
   expect((await moved(desk, 'DROP-12')).project?.repo).toBe('acme/api')
 })
 
+test('a branch of another form is known from a push, also in a repository that only a wildcard lets in', async () => {
+  const push = async (desk: Awaited<ReturnType<typeof open>>, branch: string) => {
+    await desk.github.push(branch)
+    await desk.decided()
+  }
+  const mapped = await openDesk({ ...twoMapped, projects: ['DROP:acme/api+acme/shop'], issues: tickets(3) })
+  await push(mapped, 'feature/DROP-1-login')
+  await push(mapped, 'drop-12-x')
+  expect((await moved(mapped, 'DROP-1')).project?.repo).toBe('acme/shop')
+  // The branch of another ticket, and one that was deleted since.
+  expect((await moved(mapped, 'DROP-2')).project?.repo).toBe('acme/api')
+  await push(mapped, 'drop-3-x')
+  await mapped.github.api('dev', 'DELETE', '/repos/acme/shop/git/refs/heads/drop-3-x')
+  expect((await moved(mapped, 'DROP-3')).project?.repo).toBe('acme/api')
+
+  const wild = await openDesk({ repositories: ['acme/*'], projects: ['DROP:acme/*'], issues: tickets(2) })
+  await wild.caughtUp()
+  await push(wild, 'drop-1-x')
+  expect((await moved(wild, 'DROP-1')).project?.repo).toBe('acme/shop')
+  expect((await moved(wild, 'DROP-2')).noProject).toContain('no branch of DROP-2 was found in them')
+})
+
 test('an open pull request names repository and branch', async () => {
   const desk = await openDesk()
   await desk.github.push('DROP-1-card')
@@ -176,6 +198,13 @@ test("another's ticket gets its machine without an agent, and why", async () => 
   Object.assign(desk.jira.issue('DROP-1')?.fields ?? {}, { reporter: { accountId: 'mallory' } })
   const { task, noAgent, project } = await moved(desk)
   expect([task, noAgent, project?.repo]).toEqual([undefined, expect.stringContaining('agent.reporters'), 'acme/shop'])
+})
+
+test('a repository that wants no agent says so, as a create without a word means that the operator has none', async () => {
+  const desk = await openDesk({ agent })
+  await desk.github.write('main', '.github/agent-swarm.yml', 'projects: [DROP]\nagent: { use: none }\n')
+  await desk.decided()
+  expect((await moved(desk)).noAgent).toContain('of its repository wants none')
 })
 
 test('without an agent of the operator, the text is not read', async () => {

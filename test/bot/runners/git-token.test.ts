@@ -35,12 +35,12 @@ const openTokens = async ({
   const github = await startGitHub({ more: ['api'], permissions })
   onTestFinished(() => github.stop())
   const log = openLog('silent')
-  const late: { servesNow: (repo: string, project: string) => Promise<boolean> } = { servesNow: async () => false }
+  const late: { projectsNow: (repo: string) => Promise<readonly string[]> } = { projectsNow: async () => [] }
   const stage = await openRunnerStage({
     ...(ownToken === undefined ? {} : { ownToken }),
     git: {
       access: () => access.gitAccess,
-      servesNow: (repo, project) => late.servesNow(repo, project),
+      projectsNow: repo => late.projectsNow(repo),
       isPooled: async repo => pooled.includes(repo),
       webUrl: 'https://github.com',
     },
@@ -56,16 +56,19 @@ const openTokens = async ({
   )
   // Their names and installations become known.
   await access.repositories()
-  late.servesNow = openRepositoryRules({
+  late.projectsNow = openRepositoryRules({
     ...{ store, log, clientFor: access.clientFor, clock: Date.now, onProblems: async () => {} },
     standard: standardRules({ projects: projectKeys(projects), assignees: 'me', jiraCommanders: [] }),
     serving: readServing(repositories, projects),
-  }).servesNow
+  }).projectsNow
   await stage.heartbeat([environmentOf('DROP-1')])
   const ask = async (more: object = {}, token?: string) => {
     const body = { runnerId: 'one', ticket: 'DROP-1', repo: 'acme/shop', to: 'write', ...more }
     const response = await stage.ask('git-token', body, token === undefined ? {} : { token })
-    return { status: response.status, ...((await response.json()) as { token?: string | null; error?: string }) }
+    return {
+      status: response.status,
+      ...((await response.json()) as { token?: string | null; error?: string; projects?: string[] }),
+    }
   }
   const minted = () => github.requests.filter(({ path }) => path.includes('access_tokens'))
   return { ...stage, send: stage.ask, github, access, ask, minted }
@@ -93,6 +96,14 @@ test('a token for one repository, for its ticket, until it is nearly over', asyn
       .slice(before)
       .map(({ body }) => (body as { permissions: object }).permissions),
   ).toEqual([{ contents: 'write' }, { contents: 'read' }])
+})
+
+test('the answer says which projects the repository serves, as far as its own file lets it', async () => {
+  const { ask, store } = await openTokens({ projects: ['DROP:acme/shop', 'WEB:acme/shop+acme/api', 'OPS:acme/shop'] })
+  expect(await ask()).toMatchObject({ status: 200, projects: ['DROP', 'WEB', 'OPS'] })
+  const file = { etag: null, problems: [], checkedAt: 0 }
+  await store.repositories.setFile('acme/shop', { ...file, good: 'projects: [WEB, DROP]' })
+  expect(await ask()).toMatchObject({ status: 200, projects: ['DROP', 'WEB'] })
 })
 
 test('without a ticket, a token to read what the pool names, and nothing else', async () => {

@@ -105,6 +105,16 @@ test('the comment about a wait is brought up to date when the action ends', asyn
   expect(await keys()).toEqual(['status:DROP-1', 'jira-waiting:a'])
 })
 
+test('the note about a new machine has what the runner says about its agent', async () => {
+  const { context } = await openRunnerStage()
+  const create: Action = { ...actionOn('DROP-1', 'create'), kind: 'create', noProject: 'No project was cloned.' }
+  const outcome = { ...done(), noAgent: 'No agent was started.' } as Outcome
+  const notes = (await outcomeMessages(context, rowOf(create), outcome)).flatMap(({ body }) =>
+    body.kind === 'jira-note' && body.note.kind === 'ready' ? [body.note.without] : [],
+  )
+  expect(notes).toEqual([['No project was cloned.', 'No agent was started.']])
+})
+
 test('without Jira there are no notes', async () => {
   const { context } = await openRunnerStage({ toJira: false })
   const messages = await outcomeMessages(context, rowOf(actionOn('DROP-1', 'create')), done())

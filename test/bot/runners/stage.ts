@@ -45,7 +45,7 @@ export const openRunnerStage = async (options: Partial<RunnerApiOptions> = {}, l
     whyOutdated: async () => null,
     onMessages: () => {},
     git: {
-      ...{ access: () => null, servesNow: async () => false, isPooled: async () => false },
+      ...{ access: () => null, projectsNow: async () => [], isPooled: async () => false },
       webUrl: 'https://github.com',
     },
     ...options,

@@ -20,19 +20,27 @@ const configure = () =>
   Object.assign(runner.context, { config: { ...runner.context.config, agent: { use: 'claude', rounds: 1 } } })
 const target = (provider: object = { name: 'kvm' }) =>
   ({ context: runner.context, provider, row: requireEnvironment(runner.context, 'DROP-1') }) as Target
-const act = (action: object) =>
-  runner.do({ by: { via: 'cli', who: 'ada' }, replyTo: null, ticket: 'DROP-1', ...action } as Action)
+const by = { via: 'cli', who: 'ada' } as const
+const act = (action: object) => runner.do({ by, replyTo: null, ticket: 'DROP-1', ...action } as Action)
 const agent = () => runner.context.registry.agent('DROP-1')
 
 test.for([
-  ['a create without the text of a ticket starts none', {}, true, {}, ''],
+  ['a command without the text of a ticket starts none', {}, true, {}, ''],
+  [
+    'a bot that sends no word about the agent has none configured',
+    { by: { via: 'jira', who: 'ada' } },
+    true,
+    {},
+    expect.stringContaining("on the bot's host has no `agent`"),
+  ],
+  ['the same where this host has none', { by: { via: 'jira', who: 'ada' } }, false, {}, ''],
   ['a host without an agent says nothing', { task: TASK }, false, {}, ''],
   [
     'another’s ticket is told',
-    { noAgent: 'Its reporter is not listed.' },
+    { noAgent: 'No agent was started: its reporter is not listed.' },
     true,
     {},
-    '. No agent starts: Its reporter is not listed',
+    '. No agent was started: its reporter is not listed',
   ],
   [
     'a machine that is a folder of this system is told',
@@ -43,16 +51,16 @@ test.for([
   ],
 ] as const)('%s', ([, action, isConfigured, provider, sentence]) => {
   if (isConfigured) configure()
-  expect(wantAgentAfterSetup(target(provider), action)).toEqual(sentence)
+  expect(wantAgentAfterSetup(target(provider), { by, ...action })).toEqual(sentence)
   expect(agent()).toBeNull()
 })
 
 test('the text of a ticket makes an agent wanted, once: another attempt of the create changes nothing', () => {
   configure()
-  expect(wantAgentAfterSetup(target(), { task: TASK })).toBe('. Its agent starts')
+  expect(wantAgentAfterSetup(target(), { by, task: TASK })).toBe('. Its agent starts')
   const row = agent()
   expect(row).toMatchObject({ use: 'claude', state: 'wanted', task: TASK, tokens: 0, session: null })
-  wantAgentAfterSetup(target(), { task: { ...TASK, summary: 'Another' } })
+  wantAgentAfterSetup(target(), { by, task: { ...TASK, summary: 'Another' } })
   expect(agent()).toEqual(row)
 })
 
@@ -67,7 +75,7 @@ test('where the project could not be cloned, it does not say that the agent star
 
 test('a new start keeps what was used and the session; another program begins a conversation of its own', async () => {
   configure()
-  wantAgentAfterSetup(target(), { task: TASK })
+  wantAgentAfterSetup(target(), { by, task: TASK })
   const { registry } = runner.context
   const end = () =>
     registry.updateAgent('DROP-1', agent()?.run ?? '', () => ({ state: 'ended', tokens: 5, turns: 3, session: 's-1' }))
@@ -88,7 +96,7 @@ test('a new start keeps what was used and the session; another program begins a 
 
 test('rounds are told as often as the operator allows', async () => {
   configure()
-  wantAgentAfterSetup(target(), { task: TASK })
+  wantAgentAfterSetup(target(), { by, task: TASK })
   expect(await act({ kind: 'tell', text: 'one', round: 1 })).toMatchObject({ result: 'done' })
   expect(await act({ kind: 'tell', text: 'two', round: 2 })).toMatchObject({
     result: 'skipped',

@@ -36,6 +36,26 @@ test('a machine clones, and pushes the branch of its ticket; mirror and remote h
   expect(stage.pushes.at(-1)).toMatchObject({ commit: again, byAgent: true })
 })
 
+test('whose branch it is depends on what the repository serves, as whoever gives the token says', async () => {
+  const stage = await openStage({
+    rulesOf: (_ticket, _repo, told = ['DROP']) => ({ projects: told, attempts: [], currentKey: ticket => ticket }),
+  })
+  const { tokenFor } = stage.options.tokens
+  await stage.restart({
+    tokens: {
+      tokenFor: async need => {
+        const given = await tokenFor(need)
+        return given === null ? null : { ...given, projects: ['WEB', 'DROP'] }
+      },
+    },
+  })
+  const one = await branch(stage, 'DROP-1-login')
+  await one.commit('login')
+  const refused = await one.git('push', '-q', 'origin', 'HEAD:WEB-3-needs-DROP-1')
+  expect(refused.stderr).toContain('does not belong to DROP-1')
+  expect(await one.git('push', '-q', 'origin', 'DROP-1-login')).toMatchObject({ code: 0 })
+})
+
 test('a machine rewrites and drops what it pushed itself', async () => {
   const stage = await openStage()
   const one = await branch(stage, 'DROP-1-login')

@@ -14,7 +14,7 @@ test('a command leaves git with the plain remote; a runner leads it through its 
   useStandInGuests(it)
   const remote = openRemote(it.home)
   remote.push('main', { a: '1' })
-  const access = { remote: 'https://github.com/', note: null, readDefaultFile: null }
+  const access = { remote: 'https://github.com/', note: null, readDefaultFile: null, projects: null }
   it.context.projectAccess = (_machine, work) => work({ ...access, through: remote.through, stays: false })
   await it.do({
     ...actions.create('DROP-1'),

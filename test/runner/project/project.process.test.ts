@@ -20,7 +20,10 @@ beforeEach(async () => {
   it = await openTestContext({ guest: 'shell' })
   useStandInGuests(it)
   remote = openRemote(it.home)
-  access = { remote: 'https://github.com/', through: remote.through, stays: true, note: null, readDefaultFile: null }
+  access = {
+    ...{ remote: 'https://github.com/', through: remote.through, stays: true, note: null, readDefaultFile: null },
+    projects: null,
+  }
   it.context.projectAccess = (_machine, work) => work(access)
 })
 afterEach(() => it.close())
@@ -65,6 +68,13 @@ describe('the branch', () => {
     expect(await summaryOf(createWith())).toContain('2 branches name the ticket, and drop-1-mine has the newest commit')
     expect(fileIn(it, 'DROP-1', 'shop/a')).toBe('2')
     expect(await inside('cd shop && git rev-parse --abbrev-ref "@{upstream}"')).toBe('origin/drop-1-mine')
+  })
+
+  test('one whose first key is of another project that the repository serves is not the ticket’s', async () => {
+    remote.push('main', { a: '1' })
+    remote.push('WEB-3-needs-DROP-1', { a: '2' }, 1_700_000_100)
+    access = { ...access, projects: async () => ['WEB', 'DROP'] }
+    expect(await summaryOf(createWith())).toContain('on the branch DROP-1-fix-the-login')
   })
 
   test('that of the pull request, whatever its name', async () => {
