@@ -19,6 +19,7 @@ import { fitsBeside } from '../room.ts'
 import { putGuestFiles, runInGuest, waitForGuest } from '../ssh/guest.ts'
 import { forgetHostKey, loginKey, pinnedHostKey } from '../ssh/keys.ts'
 import { giveUp } from './give-up.ts'
+import { isOfUse } from './pools.ts'
 
 /** A memory that comes up elsewhere answers within seconds, and under emulation on a busy host within a minute. */
 const FORK_DEADLINE_MS = 3 * 60_000
@@ -157,12 +158,13 @@ const hold = async ({ provider, pool, caller }: Filling, vmId: string): Promise<
 }
 
 /** Whether others are forked from one, which takes a place of the pool. */
-const isForked = ({ provider, pool }: Filling): boolean =>
+export const isForked = ({ provider, pool }: Pick<Filling, 'provider' | 'pool'>): boolean =>
   provider.fork !== undefined &&
   provider.memoryForks === true &&
   provider.memoryCheckpoints === true &&
   pool.most > pool.ready
 
+/** One of a former commit is there until the filler finds it time for another one. */
 const templateOf = ({ context, provider, pool, madeOf }: Filling): PoolMachine | undefined =>
   context.registry
     .poolMachines()
@@ -171,7 +173,7 @@ const templateOf = ({ context, provider, pool, madeOf }: Filling): PoolMachine |
         machine.state === 'template' &&
         machine.provider === provider.name &&
         machine.pool === poolName(pool) &&
-        JSON.stringify(machine.madeOf) === JSON.stringify(madeOf),
+        isOfUse(machine.madeOf, madeOf),
     )
 
 const makeTemplate = (filling: Filling): Promise<Made> =>
@@ -204,8 +206,8 @@ export const fillOne = async (filling: Filling): Promise<Made> => {
       await hold(filling, vmId)
       return made
     })
-  const template = templateOf(filling) ?? (await makeTemplate(filling))
-  return make(filling, 'ready', async vmId => {
+  const template = templateOf(filling) ?? { ...(await makeTemplate(filling)), madeOf: filling.madeOf }
+  return make({ ...filling, madeOf: template.madeOf }, 'ready', async vmId => {
     const target = { ...(await keysOf(filling, vmId)), ticket: null }
     begins(caller, 'fork')
     await provider.fork?.(template.vmId, TEMPLATE_CHECKPOINT, [target]).catch(unlessUseless(filling, template))
