@@ -499,6 +499,15 @@ describe('a machine that was kept ready', () => {
     ['the branch has another commit', () => remote.push('DROP-1-x', { a: '2' }), '1 small\n2 small\n', '1\n2\n'],
     ['the default branch went on', () => remote.push('main', { a: '3' }), '1 small\n3 small\n', '1\n3\n'],
     [
+      'the commits of the default branch were replaced',
+      () => {
+        remote.git('checkout', '-q', '--orphan', 'anew')
+        remote.push('anew', { a: '4' })
+        remote.git('push', '-qf', 'origin', 'anew:main')
+      },
+      ...(['1 small\n4 small\n', '1\n4\n'] as const),
+    ],
+    [
       ...(['the operator changed the plan', () => operator({ setup, start, env: { KIND: 'large' } })] as const),
       ...(['1 small\n1 large\n', '1\n1\n'] as const),
     ],
