@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Provider } from '../../../providers/provider.ts'
 import { type FailureKind, newVmId, poolName } from '../../domain.ts'
-import { fail, isFailure } from '../../errors.ts'
+import { fail, failureOf } from '../../errors.ts'
 import { lockNewMachine, withRoomLock } from '../../registry/lock.ts'
 import type { MadeOf, PoolMachine } from '../../registry/registry.ts'
 import { amountOf, needOf } from '../../room.ts'
@@ -28,7 +28,7 @@ const SETTLE_DEADLINE_MS = 10 * 60_000
 const SETTLE = 'cloud-init status --wait >/dev/null 2>&1 </dev/null\nsync\n'
 const TEMPLATE_CHECKPOINT = 'pool'
 /** Kinds of failure that another try with the same template does not mend. */
-const USELESS: ReadonlySet<FailureKind> = new Set(['damaged', 'no-such-checkpoint', 'no-such-vm', 'unknown'])
+const USELESS: ReadonlySet<FailureKind> = new Set(['damaged', 'no-such-checkpoint', 'no-such-vm'])
 const by = { via: 'clock', who: null } as const
 
 export type Filling = {
@@ -41,6 +41,8 @@ export type Filling = {
     machine: { vmId: string; provider: string; repo: string; signal: AbortSignal },
     work: (access: ProjectAccess) => Promise<T>,
   ) => Promise<T>
+  /** How many fills of the pool failed in a row before this one. */
+  failures: number
   caller: Pick<Caller, 'signal' | 'onPhase'>
   /** Called with the machine that is begun: from then on it can be given up. */
   onBegun: (vmId: string) => void
@@ -187,12 +189,16 @@ const makeTemplate = (filling: Filling): Promise<Made> =>
     return made
   })
 
-/** For `.catch()`: a template that no machine can be forked from is given up, and the next round makes another. */
+/**
+ * For `.catch()`: a template that no machine can be forked from is given up, and the next round makes another. What nobody foresaw
+ * may pass, and a template takes a whole setup, so it gets a second try.
+ */
 const unlessUseless =
-  ({ context, caller }: Filling, { vmId }: Made) =>
+  ({ context, failures, caller }: Filling, { vmId }: Made) =>
   async (error: unknown): Promise<never> => {
     const template = context.registry.poolMachine(vmId)
-    if (template !== null && isFailure(error) && USELESS.has(error.failure.kind))
+    const { kind } = failureOf(error, 'forking it')
+    if (template !== null && (USELESS.has(kind) || (kind === 'unknown' && failures > 0)))
       await giveUp(context, template, caller.signal)
     throw error
   }

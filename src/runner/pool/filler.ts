@@ -156,7 +156,7 @@ type Making = { signal: AbortSignal; onBegun: (vmId: string) => void }
 /** Makes one machine of the pool that is short of it. */
 const fill = async (
   tools: FillerTools,
-  { pool, madeOf }: Pick<Filling, 'pool' | 'madeOf'>,
+  { pool, madeOf, failures }: Pick<Filling, 'pool' | 'madeOf' | 'failures'>,
   provider: Provider,
   making: Making,
 ): Promise<void> => {
@@ -165,7 +165,7 @@ const fill = async (
   const onPhase = (phase: string) => log.debug({ pool: name, phase }, 'making a ready machine')
   const began = tools.now()
   const caller = { signal: making.signal, onPhase }
-  const { vmId } = await fillOne({ context, provider, pool, madeOf, withAccess, caller, onBegun: making.onBegun })
+  const { vmId } = await fillOne({ context, provider, pool, madeOf, failures, withAccess, caller, onBegun: making.onBegun })
   const seconds = Math.round((tools.now() - began) / 100) / 10
   log.info({ vmId, pool: name, seconds }, 'a machine is ready')
 }
@@ -189,6 +189,7 @@ const openPatience = ({ context, log, now }: FillerTools) => {
       const isPatient = failed !== null && since >= 0 && since < PATIENCE(failed.count - 1)
       return !isPatient && (failures.get(pool)?.until ?? 0) <= now()
     },
+    failures: (pool: string): number => failures.get(pool)?.count ?? 0,
     /** Whether it is time to make a machine for no more than a new commit. */
     mayRenew: (pool: string): boolean => (renewals.get(pool) ?? 0) <= now(),
     /** A fork that took seconds does not shorten the wait after the boot of its template. */
@@ -241,7 +242,7 @@ const round = async (
   const began = tools.now()
   try {
     if (mayRenew(pool, madeOf)) await makePlace(tools, pool, madeOf, { provider, signal: making.signal })
-    await fill(tools, next, provider, making)
+    await fill(tools, { ...next, failures: patience.failures(name) }, provider, making)
     patience.succeeded(name)
   } catch (error) {
     if (making.signal.aborted) return false

@@ -180,6 +180,35 @@ describe('filling', () => {
     expect(states()).toEqual(['template', 'ready'])
     await clean()
   })
+
+  test('a template gets a second try after a failure that nobody foresaw, and no third one', async () => {
+    const forks: string[] = []
+    let broken = 1
+    wrap(provider => {
+      const forking = withForks(forks, it.home)(provider)
+      const fork: Provider['fork'] = async (...values) => {
+        broken -= 1
+        if (broken >= 0) throw new Error('the monitor closed')
+        await forking.fork?.(...values)
+      }
+      return { ...forking, fork }
+    })
+    setPools(it.context, poolOf({ ready: 1, most: 4 }))
+    expect(await filler.round()).toBe(true)
+    const [template] = machines()
+    expect([states(), problem()]).toEqual([['template'], expect.stringContaining('the monitor closed')])
+    filler.pass(HOUR)
+    await filler.fill()
+    expect(forks).toEqual([template?.vmId])
+    await it.do(actions.create(T))
+    broken = 2
+    for (const left of [['template'], []]) {
+      filler.pass(HOUR)
+      expect(await filler.round()).toBe(true)
+      expect(states()).toEqual(left)
+    }
+    await clean()
+  })
 })
 
 describe('a create', () => {
