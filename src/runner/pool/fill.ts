@@ -46,6 +46,8 @@ export type Filling = {
   caller: Pick<Caller, 'signal' | 'onPhase'>
   /** Called with the machine that is begun: from then on it can be given up. */
   onBegun: (vmId: string) => void
+  /** Called when that machine has booted. */
+  onBooted: () => void
 }
 type Made = { vmId: string; path: string | null; machineId: string | null }
 
@@ -117,6 +119,7 @@ const answer = async (filling: Filling, vmId: string, deadline: number): Promise
   const { signal } = caller
   caller.onPhase('ssh')
   const answered = await waitForGuest(context, provider, vmId, { signal, deadline })
+  filling.onBooted()
   if (answered?.hasOurFiles === false) await putGuestFiles(context, provider, vmId, signal)
   const full = { actionId: null, correlation: null, ...caller }
   return { context, provider, caller: full, row: { vmId, ssh: answered?.ssh ?? null } }

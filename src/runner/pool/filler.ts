@@ -1,6 +1,6 @@
 /**
- * Keeps machines ready, in the runner: gives up those that are of no use any more, and makes one at a time while no person's action
- * runs or waits.
+ * Keeps machines ready, in the runner: gives up those that are of no use any more, and makes one at a time. It begins none while an
+ * action runs or waits, and one that boots gives way to an action that boots another.
  */
 
 import { setTimeout as delay } from 'node:timers/promises'
@@ -12,6 +12,7 @@ import { failureOf } from '../../errors.ts'
 import type { Log } from '../../log.ts'
 import type { MadeOf, PoolMachine } from '../../registry/registry.ts'
 import { needOf } from '../../room.ts'
+import type { Action } from '../../schema/action.ts'
 import type { Pool } from '../../schema/pool.ts'
 import type { RunnerContext } from '../context.ts'
 import type { GitGateway } from '../git-gateway/gateway.ts'
@@ -24,6 +25,11 @@ import { madeOfNow, whyUseless } from './pools.ts'
 /** Between two looks at the pools. */
 const EVERY_MS = 60_000
 const PATIENCE = backoff({ first: 60_000, most: 30 * 60_000 })
+/**
+ * Actions for which a person waits until a machine has booted. A boot beside theirs makes both slower, and to begin it again costs
+ * little. A setup goes on beside them: where people work all the time, none would ever end.
+ */
+const BOOTS: ReadonlySet<string> = new Set(['create', 'start', 'restart', 'restore', 'fork'] satisfies Action['kind'][])
 /** What has waited for longer waits for something that a ready machine does not take. */
 const WAITS_MS = 10 * 60_000
 /**
@@ -43,17 +49,19 @@ export type FillerTools = {
   onChange: () => void
 }
 type Filler = {
-  /** The registry was written: machines may be missing, or the one that is being made may have been given up. */
-  nudge(): void
+  /** The registry was written: machines may be missing, or the one that is being made may have been given up or gives way. */
+  nudge(): Promise<void>
   close(withinMs: number): Promise<void>
 }
 
-/** Whether any action runs, or waits and has not waited for long. */
-const isBusy = async (context: RunnerContext): Promise<boolean> => {
+/** The kinds of the actions that run, or wait and have not waited for long. */
+const kindsOfWork = async (context: RunnerContext): Promise<string[]> => {
   const now = context.clock().getTime()
-  if (waitingActions(context).some(({ since }) => now - Date.parse(since) < WAITS_MS)) return true
-  return (await runningOperations(context)).some(({ interrupted }) => !interrupted)
+  const waiting = waitingActions(context).filter(({ since }) => now - Date.parse(since) < WAITS_MS)
+  const running = (await runningOperations(context)).filter(({ interrupted }) => !interrupted)
+  return [...waiting, ...running].map(({ kind }) => kind)
 }
+const isBusy = async (context: RunnerContext): Promise<boolean> => (await kindsOfWork(context)).length > 0
 
 const machinesOf = ({ registry }: RunnerContext, pool: Pool): PoolMachine[] =>
   registry.poolMachines().filter(machine => machine.pool === poolName(pool) && machine.state !== 'claimed')
@@ -151,7 +159,7 @@ const makePlace = async (
   if (isInTheWay) await drop(tools, oldest, 'one of the present commit takes its place', signal)
 }
 
-type Making = { signal: AbortSignal; onBegun: (vmId: string) => void }
+type Making = { signal: AbortSignal } & Pick<Filling, 'onBegun' | 'onBooted'>
 
 /** Makes one machine of the pool that is short of it. */
 const fill = async (
@@ -164,8 +172,11 @@ const fill = async (
   const name = poolName(pool)
   const onPhase = (phase: string) => log.debug({ pool: name, phase }, 'making a ready machine')
   const began = tools.now()
-  const caller = { signal: making.signal, onPhase }
-  const { vmId } = await fillOne({ context, provider, pool, madeOf, failures, withAccess, caller, onBegun: making.onBegun })
+  const { signal, onBegun, onBooted } = making
+  const caller = { signal, onPhase }
+  const { vmId } = await fillOne({
+    ...{ context, provider, pool, madeOf, failures, withAccess, caller, onBegun, onBooted },
+  })
   const seconds = Math.round((tools.now() - began) / 100) / 10
   log.info({ vmId, pool: name, seconds }, 'a machine is ready')
 }
@@ -267,14 +278,17 @@ export const openFiller = (tools: FillerTools): Filler => {
   const rounds = openRounds(tools)
   let woken = new AbortController()
   let lastFailure = ''
-  let current: { vmId: string; cancel: () => void } | null = null
+  let current: { vmId: string; isBooting: boolean; cancel: () => void } | null = null
   const once = (): Promise<boolean> => {
     const cancelling = new AbortController()
     const signal = AbortSignal.any([ending.signal, cancelling.signal])
     const onBegun = (vmId: string) => {
-      current = { vmId, cancel: () => cancelling.abort() }
+      current = { vmId, isBooting: true, cancel: () => cancelling.abort() }
     }
-    return rounds.round({ signal, onBegun }).finally(() => {
+    const onBooted = () => {
+      if (current !== null) current.isBooting = false
+    }
+    return rounds.round({ signal, onBegun, onBooted }).finally(() => {
       current = null
     })
   }
@@ -295,9 +309,14 @@ export const openFiller = (tools: FillerTools): Filler => {
   }
   const running = run()
   return {
-    nudge: () => {
+    nudge: async () => {
       if (current !== null && registry.poolMachine(current.vmId)?.state !== 'filling') current.cancel()
       if (config.pool.some(pool => isShort(context, pool) && rounds.mayTry(poolName(pool)))) woken.abort()
+      const making = current
+      if (making?.isBooting !== true) return
+      // What cannot be read now is read again after the next write.
+      const kinds = await kindsOfWork(context).catch(() => [])
+      if (making.isBooting && kinds.some(kind => BOOTS.has(kind))) making.cancel()
     },
     close: async withinMs => {
       ending.abort()

@@ -9,6 +9,7 @@ import { fail } from '../../../src/errors.ts'
 import { tryRunnerLock, withRoomLock } from '../../../src/registry/lock.ts'
 import { guestHash } from '../../../src/runner/link/guest-files.ts'
 import { planAction } from '../../../src/runner/plan.ts'
+import { openFiller } from '../../../src/runner/pool/filler.ts'
 import { poolStandings, readyText, standingText } from '../../../src/runner/pool/standing.ts'
 import { findAll, reconcile } from '../../../src/runner/reconciler/reconcile.ts'
 import { recoverAll } from '../../../src/runner/recovery.ts'
@@ -208,6 +209,70 @@ describe('filling', () => {
       expect(states()).toEqual(left)
     }
     await clean()
+  })
+})
+
+describe('beside a create that begins while a machine is made', () => {
+  /** A runner's filler, which sees the create when its machine starts. */
+  const openRunning = (change: (provider: Provider) => Partial<Provider>) => {
+    setPools(it.context, poolOf())
+    wrap(provider => {
+      const changed = { ...provider, ...change(provider) }
+      return {
+        ...changed,
+        startVm: async (id, options) => {
+          if (!id.startsWith('as-pool-')) await running.nudge()
+          await changed.startVm(id, options)
+        },
+      }
+    })
+    const changed = Promise.withResolvers<void>()
+    filler.tools.onChange = changed.resolve
+    const running = openFiller(filler.tools)
+    onTestFinished(() => running.close(10_000))
+    return { running, changed: changed.promise }
+  }
+
+  test('one that boots gives way, and another one is made afterwards', async () => {
+    const booting = Promise.withResolvers<string>()
+    const mayAnswer = Promise.withResolvers<void>()
+    const ended = Promise.withResolvers<string>()
+    const { running, changed } = openRunning(provider => ({
+      startVm: async (id, options) => {
+        await provider.startVm(id, options)
+        if (!id.startsWith('as-pool-')) return mayAnswer.resolve()
+        booting.resolve(id)
+        await mayAnswer.promise
+      },
+      deleteVm: async id => {
+        await provider.deleteVm(id)
+        ended.resolve(`${id} is deleted`)
+      },
+      suspend: async id => {
+        await provider.suspend?.(id)
+        ended.resolve(`${id} is ready`)
+      },
+    }))
+    const vmId = await booting.promise
+    expect(await it.do(actions.create(T))).toMatchObject({ result: 'done' })
+    expect(await ended.promise).toBe(`${vmId} is deleted`)
+    await running.nudge()
+    await changed
+    expect(states()).toEqual(['ready'])
+    expect(it.machines()).not.toContain(vmId)
+  })
+
+  test('one that has booted is made to its end', async () => {
+    let vmId = ''
+    const { changed } = openRunning(provider => ({
+      suspend: async id => {
+        vmId = id
+        expect(await it.do(actions.create(T))).toMatchObject({ result: 'done' })
+        await provider.suspend?.(id)
+      },
+    }))
+    await changed
+    expect(machines()).toMatchObject([{ vmId, state: 'ready' }])
   })
 })
 
