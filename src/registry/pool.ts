@@ -13,7 +13,7 @@ import { insertEnvironment, type NewEnvironment } from './environments.ts'
  */
 type PoolState = 'filling' | 'template' | 'ready' | 'leaving' | 'claimed'
 
-/** What a machine must be made of to be handed out. A change of any of it makes the machines of before useless. */
+/** What a machine must be made of to be handed out. A change of any of it but the commit makes the machines of before useless. */
 export type MadeOf = MachineSize & {
   image: string
   /** Null: it has no project. */
@@ -44,11 +44,13 @@ type NewPoolMachine = Omit<PoolMachine, 'state' | 'since' | 'path' | 'machineId'
 
 /** What the last look at a pool found. `problem`: why it has fewer machines ready than it should, or why a create could not take one. */
 type PoolLook = { madeOf: MadeOf | null; problem: string | null; at: string }
-/** Claims that failed since one succeeded, of machines that are made of the same. `at`: the last one, ISO 8601. */
+/** Claims that failed since one succeeded, of machines that are made of the same, whatever their commit. `at`: the last one, ISO 8601. */
 export type FailedClaims = { count: number; at: string }
 
 const COLUMNS = `vm_id as vmId, provider, pool, state, since, hold, made_of as madeOf, path,
   machine_id as machineId`
+/** Machines of a former commit are still handed out, so a new one does not end the doubts about them. */
+const IS_LIKE_BEFORE = "json_remove(made_of, '$.commit') is json_remove(excluded.made_of, '$.commit')"
 const machineFrom = (row: Row) => ({ ...row, madeOf: readJson<MadeOf>(row.madeOf) }) as PoolMachine
 
 export const poolQueries = (database: Database) => {
@@ -125,8 +127,8 @@ export const poolQueries = (database: Database) => {
       void run(
         `insert into pool (name, made_of, problem, at) values (?, ?, ?, ?)
          on conflict (name) do update set at = excluded.at, made_of = excluded.made_of,
-           failed_claims = iif(made_of is excluded.made_of, failed_claims, 0),
-           problem = iif(made_of is excluded.made_of and failed_claims > 0, coalesce(excluded.problem, problem), excluded.problem)`,
+           failed_claims = iif(${IS_LIKE_BEFORE}, failed_claims, 0),
+           problem = iif(${IS_LIKE_BEFORE} and failed_claims > 0, coalesce(excluded.problem, problem), excluded.problem)`,
         ...[pool, madeOf === null ? null : JSON.stringify(madeOf), problem, at],
       ),
     poolLook: (pool: string): (PoolLook & { failedClaims: FailedClaims | null }) | null => {

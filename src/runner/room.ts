@@ -182,10 +182,15 @@ export const whyNoRoom = async (
   return reading === null ? null : lackOfRoom(context, provider.name, reading, wanted)
 }
 
-/** Whether it fits beside the machines that are kept ready. True when the host cannot tell. */
-export const fitsBeside = async (context: RunnerContext, provider: Provider, need: MachineSize): Promise<boolean> => {
+/** Whether it fits beside the machines that are kept ready, or beside all but these. True when the host cannot tell. */
+export const fitsBeside = async (
+  context: RunnerContext,
+  provider: Provider,
+  need: MachineSize,
+  emptied: readonly PoolMachine[] = [],
+): Promise<boolean> => {
   const reading = await readHost(provider).catch(() => null)
-  return reading === null || lackOf(need, roomNow(context, provider.name, reading).free) === null
+  return reading === null || lackOf(need, roomNow(context, provider.name, reading, { emptied }).free) === null
 }
 
 /**

@@ -110,9 +110,6 @@ test.skipIf(!isLong)('delete', PATIENT, async () => {
     attempt = made?.ticket ?? ''
     return made?.vmId ?? ''
   }
-  const problems = async () => [
-    ...(await attempts()).map(({ ticket }) => `${ticket} is left`),
-    ...(await isRunning()),
-  ]
+  const problems = async () => [...(await attempts()).map(({ ticket }) => `${ticket} is left`), ...(await isRunning())]
   expect(await play({ name: 'delete', prepare, words: () => ours('delete', attempt), problems })).toEqual([])
 })

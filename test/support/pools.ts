@@ -17,7 +17,7 @@ export const setPools = (context: RunnerContext, ...pool: Pool[]): void => {
   context.config = { ...context.config, pool }
 }
 
-const signal = new AbortController().signal
+const unwatched = { signal: new AbortController().signal, onBegun: () => {}, onBooted: () => {} }
 
 export const openTestFiller = (context: RunnerContext) => {
   const heads = new Map<string, string>()
@@ -67,10 +67,10 @@ export const openTestFiller = (context: RunnerContext) => {
       rounds = openRounds(tools)
     },
     round: (making: Partial<{ signal: AbortSignal; onBegun: (vmId: string) => void }> = {}) =>
-      rounds.round({ signal, onBegun: () => {}, ...making }),
+      rounds.round({ ...unwatched, ...making }),
     /** Rounds until there is nothing to make. */
     fill: async () => {
-      for (let made = 0; await rounds.round({ signal, onBegun: () => {} }); made += 1)
+      for (let made = 0; await rounds.round(unwatched); made += 1)
         if (made > 20) throw new Error('the filler makes machine after machine')
     },
   }

@@ -17,7 +17,7 @@ import type { Operation, Target } from '../operation.ts'
 import { reserveRoom } from '../room.ts'
 import { putGuestFiles, waitForGuest } from '../ssh/guest.ts'
 import { putPeopleKeys } from '../ssh/people-keys.ts'
-import { isDoubtful, isHeld, isSame, isTooOld } from './pools.ts'
+import { isDoubtful, isHeld, isOfUse, isSame, isTooOld } from './pools.ts'
 
 /** A memory that comes back answers within seconds, and under emulation on a busy host within a minute. */
 const DEADLINE_MS = 3 * 60_000
@@ -25,7 +25,7 @@ const NAME = readFileSync(join(import.meta.dirname, 'name.sh'), 'utf8')
 
 type Wanted = { ticket: Ticket; baseImage: string; size: MachineSize; repo: string | null }
 
-/** Those that would do, by the registry: with the repository's project first, then the one that has been there longest. */
+/** Those that would do, by the registry: first with the repository's project, then of the present commit, then the one that has been there longest. */
 export const readyFor = (
   { registry, config, clock }: RunnerContext,
   provider: Provider,
@@ -42,9 +42,11 @@ export const readyFor = (
     const current = look?.madeOf ?? null
     const failed = look?.failedClaims ?? null
     return (
-      pools.has(pool) && current !== null && isSame(madeOf, current) && !isDoubtful(machine, { failed, now: clock() })
+      pools.has(pool) && current !== null && isOfUse(madeOf, current) && !isDoubtful(machine, { failed, now: clock() })
     )
   }
+  const rank = ({ pool, madeOf: { repository, commit } }: PoolMachine): number =>
+    repository === null ? 2 : Number(commit !== registry.poolLook(pool)?.madeOf?.commit)
   return registry
     .poolMachines()
     .filter(
@@ -55,7 +57,7 @@ export const readyFor = (
         isOfNow(machine) &&
         !isTooOld(machine, clock()),
     )
-    .sort((one, other) => Number(one.madeOf.repository === null) - Number(other.madeOf.repository === null))
+    .sort((one, other) => rank(one) - rank(other))
 }
 
 /** Makes a ready machine the ticket's, by the registry. Null: there is none. */

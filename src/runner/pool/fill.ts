@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Provider } from '../../../providers/provider.ts'
 import { type FailureKind, newVmId, poolName } from '../../domain.ts'
-import { fail, isFailure } from '../../errors.ts'
+import { fail, failureOf } from '../../errors.ts'
 import { lockNewMachine, withRoomLock } from '../../registry/lock.ts'
 import type { MadeOf, PoolMachine } from '../../registry/registry.ts'
 import { amountOf, needOf } from '../../room.ts'
@@ -19,6 +19,7 @@ import { fitsBeside } from '../room.ts'
 import { putGuestFiles, runInGuest, waitForGuest } from '../ssh/guest.ts'
 import { forgetHostKey, loginKey, pinnedHostKey } from '../ssh/keys.ts'
 import { giveUp } from './give-up.ts'
+import { isOfUse } from './pools.ts'
 
 /** A memory that comes up elsewhere answers within seconds, and under emulation on a busy host within a minute. */
 const FORK_DEADLINE_MS = 3 * 60_000
@@ -27,7 +28,7 @@ const SETTLE_DEADLINE_MS = 10 * 60_000
 const SETTLE = 'cloud-init status --wait >/dev/null 2>&1 </dev/null\nsync\n'
 const TEMPLATE_CHECKPOINT = 'pool'
 /** Kinds of failure that another try with the same template does not mend. */
-const USELESS: ReadonlySet<FailureKind> = new Set(['damaged', 'no-such-checkpoint', 'no-such-vm', 'unknown'])
+const USELESS: ReadonlySet<FailureKind> = new Set(['damaged', 'no-such-checkpoint', 'no-such-vm'])
 const by = { via: 'clock', who: null } as const
 
 export type Filling = {
@@ -40,9 +41,13 @@ export type Filling = {
     machine: { vmId: string; provider: string; repo: string; signal: AbortSignal },
     work: (access: ProjectAccess) => Promise<T>,
   ) => Promise<T>
+  /** How many fills of the pool failed in a row before this one. */
+  failures: number
   caller: Pick<Caller, 'signal' | 'onPhase'>
   /** Called with the machine that is begun: from then on it can be given up. */
   onBegun: (vmId: string) => void
+  /** Called when that machine has booted. */
+  onBooted: () => void
 }
 type Made = { vmId: string; path: string | null; machineId: string | null }
 
@@ -114,6 +119,7 @@ const answer = async (filling: Filling, vmId: string, deadline: number): Promise
   const { signal } = caller
   caller.onPhase('ssh')
   const answered = await waitForGuest(context, provider, vmId, { signal, deadline })
+  filling.onBooted()
   if (answered?.hasOurFiles === false) await putGuestFiles(context, provider, vmId, signal)
   const full = { actionId: null, correlation: null, ...caller }
   return { context, provider, caller: full, row: { vmId, ssh: answered?.ssh ?? null } }
@@ -157,12 +163,13 @@ const hold = async ({ provider, pool, caller }: Filling, vmId: string): Promise<
 }
 
 /** Whether others are forked from one, which takes a place of the pool. */
-const isForked = ({ provider, pool }: Filling): boolean =>
+export const isForked = ({ provider, pool }: Pick<Filling, 'provider' | 'pool'>): boolean =>
   provider.fork !== undefined &&
   provider.memoryForks === true &&
   provider.memoryCheckpoints === true &&
   pool.most > pool.ready
 
+/** One of a former commit is there until the filler finds it time for another one. */
 const templateOf = ({ context, provider, pool, madeOf }: Filling): PoolMachine | undefined =>
   context.registry
     .poolMachines()
@@ -171,7 +178,7 @@ const templateOf = ({ context, provider, pool, madeOf }: Filling): PoolMachine |
         machine.state === 'template' &&
         machine.provider === provider.name &&
         machine.pool === poolName(pool) &&
-        JSON.stringify(machine.madeOf) === JSON.stringify(madeOf),
+        isOfUse(machine.madeOf, madeOf),
     )
 
 const makeTemplate = (filling: Filling): Promise<Made> =>
@@ -185,12 +192,16 @@ const makeTemplate = (filling: Filling): Promise<Made> =>
     return made
   })
 
-/** For `.catch()`: a template that no machine can be forked from is given up, and the next round makes another. */
+/**
+ * For `.catch()`: a template that no machine can be forked from is given up, and the next round makes another. What nobody foresaw
+ * may pass, and a template takes a whole setup, so it gets a second try.
+ */
 const unlessUseless =
-  ({ context, caller }: Filling, { vmId }: Made) =>
+  ({ context, failures, caller }: Filling, { vmId }: Made) =>
   async (error: unknown): Promise<never> => {
     const template = context.registry.poolMachine(vmId)
-    if (template !== null && isFailure(error) && USELESS.has(error.failure.kind))
+    const { kind } = failureOf(error, 'forking it')
+    if (template !== null && (USELESS.has(kind) || (kind === 'unknown' && failures > 0)))
       await giveUp(context, template, caller.signal)
     throw error
   }
@@ -204,8 +215,8 @@ export const fillOne = async (filling: Filling): Promise<Made> => {
       await hold(filling, vmId)
       return made
     })
-  const template = templateOf(filling) ?? (await makeTemplate(filling))
-  return make(filling, 'ready', async vmId => {
+  const template = templateOf(filling) ?? { ...(await makeTemplate(filling)), madeOf: filling.madeOf }
+  return make({ ...filling, madeOf: template.madeOf }, 'ready', async vmId => {
     const target = { ...(await keysOf(filling, vmId)), ticket: null }
     begins(caller, 'fork')
     await provider.fork?.(template.vmId, TEMPLATE_CHECKPOINT, [target]).catch(unlessUseless(filling, template))

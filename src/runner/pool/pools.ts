@@ -96,6 +96,12 @@ export const madeOfNow = async (context: RunnerContext, provider: Provider, pool
 export const isSame = (one: MadeOf, other: MadeOf): boolean =>
   (Object.keys(one) as (keyof MadeOf)[]).every(name => one[name] === other[name])
 
+/**
+ * Whether a create may take it: a machine of a former commit is brought up to date, and set up again, when it is taken. Until one of
+ * the present commit is ready, that is still less work than a boot.
+ */
+export const isOfUse = (one: MadeOf, now: MadeOf): boolean => isSame({ ...one, commit: now.commit }, now)
+
 /** Whether it stands still, with its memory where its pool holds it, and nobody's. `vm`: as the hypervisor lists it. */
 export const isHeld = ({ hold }: Pick<PoolMachine, 'hold'>, vm: VmInfo | undefined): boolean =>
   vm?.ticket === null && (hold === 'memory' ? vm.pauseCause === 'asked' : vm.status === 'stopped' && vm.saved === true)
@@ -131,8 +137,8 @@ export const whyUseless = (machine: PoolMachine, { pool, madeOf, failed, vm, now
     return `its memory is to be held ${pool.hold === 'disk' ? 'on disk' : 'in memory'} now`
   if (vm === undefined) return 'it no longer exists'
   if (vm.ticket !== null) return `its mark names ${vm.ticket}`
-  if (madeOf !== null && !isSame(machine.madeOf, madeOf))
-    return 'its image, size, commit, workspace or hypervisor is not that of now'
+  if (madeOf !== null && !isOfUse(machine.madeOf, madeOf))
+    return 'its image, size, workspace or hypervisor is not that of now'
   if (isDoubtful(machine, { failed, now })) return 'creates could not take machines like it'
   if (isTooOld(machine, now)) return 'it is more than a day old'
   if (machine.state === 'ready' && !isHeld(machine, vm)) return `it is ${vm.paused ?? vm.status}`

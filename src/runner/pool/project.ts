@@ -4,7 +4,7 @@ import type { ProjectAccess } from '../project/access.ts'
 import { cloneRepository } from '../project/clone.ts'
 import { copyFiles } from '../project/files.ts'
 import { firstPath, moveProject, type Preparing, readPlan } from '../project/project.ts'
-import { beginStart, installSteps, runSetup } from '../project/steps.ts'
+import { beginStart, installSteps, runSetup, waitForStart } from '../project/steps.ts'
 import type { Plan } from '../project/workspace.ts'
 
 /** For git in the machine, until it has a ticket. */
@@ -22,17 +22,18 @@ const requireDone = (what: string, repo: string, { state, exit }: { state: strin
 
 const setUp = async (machine: Preparing, repo: string, plan: Plan): Promise<void> => {
   const { context, caller } = machine
-  const { signal } = caller
-  const onLost = async () => {}
-  await installSteps(machine, plan, signal, { again: false })
+  const options = { signal: caller.signal, clock: context.clock }
+  await installSteps(machine, plan, caller.signal, { again: false })
   if (plan.setup !== null) {
     caller.onPhase('setup')
-    const options = { signal, clock: context.clock, onLost }
-    requireDone('setup', repo, await runSetup(machine, plan.path, plan.setup, options))
+    requireDone('setup', repo, await runSetup(machine, plan.path, plan.setup, { ...options, onLost: async () => {} }))
   }
   if (plan.start === null) return
   caller.onPhase('start of the project')
-  requireDone('start', repo, await beginStart(machine, plan.path, plan.start, { signal, clock: context.clock }))
+  requireDone('start', repo, await beginStart(machine, plan.path, plan.start, options))
+  // Its memory is kept as it is then: every machine that is taken goes on from there.
+  caller.onPhase('ports of the project')
+  requireDone('start', repo, await waitForStart(machine, plan, plan.start, options))
 }
 
 /** Returns the project's folder in the machine. */

@@ -30,12 +30,15 @@ clone() {
   as_user mv -T "$unfinished" "$folder" || refuse "the folder $path cannot be made"
 }
 
-# A branch that somebody works on stays as it is, and so does a default branch with changes of its own.
+# A branch that somebody works on stays as it is, and so does a default branch with changes of its own. One without them follows a
+# remote whose commits were replaced.
 bring_up_to_date() {
+  before=$(project_git rev-parse -q --verify refs/remotes/origin/HEAD)
   problem=$(project_git fetch -q --prune origin 2>&1) || refuse "$(printf '%s' "$problem" | tail -c 2000)"
   default=$(project_git symbolic-ref -q --short refs/remotes/origin/HEAD) || return 0
-  [ "$(project_git symbolic-ref -q --short HEAD)" != "${default#origin/}" ] ||
-    project_git merge -q --ff-only "$default" >/dev/null 2>&1 || :
+  [ "$(project_git symbolic-ref -q --short HEAD)" = "${default#origin/}" ] || return 0
+  project_git merge -q --ff-only "$default" >/dev/null 2>&1 ||
+    { [ "$(project_git rev-parse -q --verify HEAD)" = "$before" ] && project_git reset -q --keep "$default" >/dev/null 2>&1; } || :
 }
 
 main() {

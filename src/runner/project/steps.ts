@@ -16,6 +16,10 @@ const WAIT_SECONDS = 40
 const PAUSE_MS = 1_000
 /** A start that fails does so soon. */
 const START_SECONDS = 3
+/** How long a start may take until its ports listen. One of them may be a port that only people open. */
+const PORTS_MINUTES = 5
+/** How long a start without ports is watched: most run for as long as the machine does. */
+const WATCH_MINUTES = 1
 /** Setup may restart the network or the machine. */
 const LOST_CONNECTIONS = 5
 
@@ -61,19 +65,25 @@ export const installSteps = async (
 
 type Name = 'setup' | 'start'
 /** `branch` null: none is checked out. A step that is not there, or did not begin, is null. */
-export type Reached = { branch: string | null } & Record<Name, string | null>
+export type Reached = { branch: string | null; isListening: boolean } & Record<Name, string | null>
 
-/** Begins a step unless it began, and waits for one. */
+/** Begins a step unless it began, and waits until one has ended, or until its ports listen. */
 export const lookAtSteps = async (
   guest: Guest,
   path: string,
-  { begin = '', wait = '', seconds = 0 }: { begin?: Name | ''; wait?: Name | ''; seconds?: number },
+  {
+    begin = '',
+    wait = '',
+    ports = [],
+    seconds = 0,
+  }: { begin?: Name | ''; wait?: Name | ''; ports?: readonly number[]; seconds?: number },
   signal: AbortSignal,
 ): Promise<Reached> => {
-  const variables = { path, begin, wait, seconds: String(seconds) }
+  const variables = { path, begin, wait, ports: ports.join(' '), seconds: String(seconds) }
   const answer = await askGuest(guest, 'state.sh', { variables }, { signal })
   const text = (word: string) => answered(answer, word) || null
-  return { branch: text('branch'), setup: text('setup'), start: text('start') }
+  const isListening = text('listening') !== null
+  return { branch: text('branch'), isListening, setup: text('setup'), start: text('start') }
 }
 
 const neverBegan = (name: Name) => fail('unknown', `${name} did not begin`)
@@ -123,6 +133,28 @@ export const beginStart = async (
   const { start } = await lookAtSteps(guest, path, { begin: 'start', wait: 'start', seconds: START_SECONDS }, signal)
   if (start === null) throw neverBegan('start')
   return parseStep(start, source, clock())
+}
+
+/**
+ * Waits until a start that began is where it stays: its ports listen, or it has failed. One without ports has ended, or ran for a
+ * while. Where the limit is reached first, that is how it is.
+ */
+export const waitForStart = async (
+  guest: Guest,
+  { path, ports }: Pick<Plan, 'path' | 'ports'>,
+  { source }: Step,
+  { signal, clock, limitMinutes = ports.length === 0 ? WATCH_MINUTES : PORTS_MINUTES }: Omit<SetupOptions, 'onLost'>,
+): Promise<ProjectStep> => {
+  const until = performance.now() + limitMinutes * 60_000
+  while (true) {
+    const seconds = Math.min(WAIT_SECONDS, Math.ceil(Math.max(0, until - performance.now()) / 1_000))
+    const { start, isListening } = await lookAtSteps(guest, path, { wait: 'start', ports, seconds }, signal)
+    if (start === null) throw neverBegan('start')
+    const step = parseStep(start, source, clock())
+    const isSettled = step.state === 'failed' || isListening || (step.state === 'done' && ports.length === 0)
+    if (isSettled || performance.now() > until) return step
+    await delay(PAUSE_MS, undefined, { signal })
+  }
 }
 
 const titles = { setup: 'Setup', start: 'Start' } as const

@@ -70,7 +70,7 @@ test('where the project could not be cloned, it does not say that the agent star
     ...{ repo: 'acme/shop', branch: 'login', summary: null, path: '~/shop', ports: [], save: [], setup: null },
     ...{ start: null, problem: 'GitHub answered 503', prepared: false },
   })
-  expect(wantAgentAfterSetup(target(), { task: TASK })).toBe('. Its agent starts when the project is there')
+  expect(wantAgentAfterSetup(target(), { by, task: TASK })).toBe('. Its agent starts when the project is there')
 })
 
 test('a new start keeps what was used and the session; another program begins a conversation of its own', async () => {

@@ -9,6 +9,7 @@ import { fail } from '../../../src/errors.ts'
 import { tryRunnerLock, withRoomLock } from '../../../src/registry/lock.ts'
 import { guestHash } from '../../../src/runner/link/guest-files.ts'
 import { planAction } from '../../../src/runner/plan.ts'
+import { openFiller } from '../../../src/runner/pool/filler.ts'
 import { poolStandings, readyText, standingText } from '../../../src/runner/pool/standing.ts'
 import { findAll, reconcile } from '../../../src/runner/reconciler/reconcile.ts'
 import { recoverAll } from '../../../src/runner/recovery.ts'
@@ -18,7 +19,8 @@ import { actions, openTestContext, type TestContext, wrapProviders } from '../..
 import { openTestFiller, poolOf, setPools, withForks } from '../../support/pools.ts'
 
 const T = 'DROP-1'
-const HOUR = 60 * 60_000
+const MINUTE = 60_000
+const HOUR = 60 * MINUTE
 const GIB = 1024 ** 3
 const REPO = 'acme/shop'
 
@@ -178,6 +180,99 @@ describe('filling', () => {
     await filler.fill()
     expect(states()).toEqual(['template', 'ready'])
     await clean()
+  })
+
+  test('a template gets a second try after a failure that nobody foresaw, and no third one', async () => {
+    const forks: string[] = []
+    let broken = 1
+    wrap(provider => {
+      const forking = withForks(forks, it.home)(provider)
+      const fork: Provider['fork'] = async (...values) => {
+        broken -= 1
+        if (broken >= 0) throw new Error('the monitor closed')
+        await forking.fork?.(...values)
+      }
+      return { ...forking, fork }
+    })
+    setPools(it.context, poolOf({ ready: 1, most: 4 }))
+    expect(await filler.round()).toBe(true)
+    const [template] = machines()
+    expect([states(), problem()]).toEqual([['template'], expect.stringContaining('the monitor closed')])
+    filler.pass(HOUR)
+    await filler.fill()
+    expect(forks).toEqual([template?.vmId])
+    await it.do(actions.create(T))
+    broken = 2
+    for (const left of [['template'], []]) {
+      filler.pass(HOUR)
+      expect(await filler.round()).toBe(true)
+      expect(states()).toEqual(left)
+    }
+    await clean()
+  })
+})
+
+describe('beside a create that begins while a machine is made', () => {
+  /** A runner's filler, which sees the create when its machine starts. */
+  const openRunning = (change: (provider: Provider) => Partial<Provider>) => {
+    setPools(it.context, poolOf())
+    wrap(provider => {
+      const changed = { ...provider, ...change(provider) }
+      return {
+        ...changed,
+        startVm: async (id, options) => {
+          if (!id.startsWith('as-pool-')) await running.nudge()
+          await changed.startVm(id, options)
+        },
+      }
+    })
+    const changed = Promise.withResolvers<void>()
+    filler.tools.onChange = changed.resolve
+    const running = openFiller(filler.tools)
+    onTestFinished(() => running.close(10_000))
+    return { running, changed: changed.promise }
+  }
+
+  test('one that boots gives way, and another one is made afterwards', async () => {
+    const booting = Promise.withResolvers<string>()
+    const mayAnswer = Promise.withResolvers<void>()
+    const ended = Promise.withResolvers<string>()
+    const { running, changed } = openRunning(provider => ({
+      startVm: async (id, options) => {
+        await provider.startVm(id, options)
+        if (!id.startsWith('as-pool-')) return mayAnswer.resolve()
+        booting.resolve(id)
+        await mayAnswer.promise
+      },
+      deleteVm: async id => {
+        await provider.deleteVm(id)
+        ended.resolve(`${id} is deleted`)
+      },
+      suspend: async id => {
+        await provider.suspend?.(id)
+        ended.resolve(`${id} is ready`)
+      },
+    }))
+    const vmId = await booting.promise
+    expect(await it.do(actions.create(T))).toMatchObject({ result: 'done' })
+    expect(await ended.promise).toBe(`${vmId} is deleted`)
+    await running.nudge()
+    await changed
+    expect(states()).toEqual(['ready'])
+    expect(it.machines()).not.toContain(vmId)
+  })
+
+  test('one that has booted is made to its end', async () => {
+    let vmId = ''
+    const { changed } = openRunning(provider => ({
+      suspend: async id => {
+        vmId = id
+        expect(await it.do(actions.create(T))).toMatchObject({ result: 'done' })
+        await provider.suspend?.(id)
+      },
+    }))
+    await changed
+    expect(machines()).toMatchObject([{ vmId, state: 'ready' }])
   })
 })
 
@@ -371,13 +466,147 @@ describe('a pool of a repository', () => {
     expect(registry.poolMachine(vmId)).toBeNull()
   })
 
-  test('is made anew when its default branch moves, and the one of before is not taken', async () => {
+  const commits = () => machines().map(({ madeOf }) => madeOf.commit?.slice(0, 1))
+  /** How long the machines take that boot. */
+  const slowly = (minutes: number) =>
+    wrap(provider => ({
+      ...provider,
+      createVm: async (...values) => {
+        filler.pass(minutes * MINUTE)
+        return provider.createVm(...values)
+      },
+    }))
+
+  test('is made anew when its default branch moves, and the one of before is not taken any more', async () => {
     await filler.fill()
     const [old] = machines()
     filler.setHead(REPO, 'b'.repeat(40))
     await filler.fill()
     expect(machines()).toMatchObject([{ state: 'ready', madeOf: { commit: 'b'.repeat(40) } }])
     expect(await listed(old?.vmId ?? '')).toBeUndefined()
+  })
+
+  test('one of a former commit is taken until one of the present commit is ready', async () => {
+    await filler.fill()
+    const [old] = machines()
+    filler.setHead(REPO, 'b'.repeat(40))
+    let taken: string | null = null
+    wrap(provider => ({
+      ...provider,
+      suspend: async id => {
+        if (taken === null) {
+          await it.do(create)
+          taken = it.vmIdOf(T)
+        }
+        await provider.suspend?.(id)
+      },
+    }))
+    await filler.fill()
+    expect(taken).toBe(old?.vmId)
+    expect(commits()).toEqual(['b'])
+  })
+
+  test('one of the present commit is taken before those of a former one', async () => {
+    setPools(it.context, poolOf({ image: null, repository: REPO, ready: 2 }))
+    await filler.fill()
+    filler.setHead(REPO, 'b'.repeat(40))
+    await filler.round()
+    expect(commits()).toEqual(['a', 'a', 'b'])
+    const newest = machines().at(-1)
+    await it.do(create)
+    expect(it.vmIdOf(T)).toBe(newest?.vmId)
+  })
+
+  test('of a branch that moves faster than a machine is made, one is ready all the time, and the host rests', async () => {
+    slowly(8)
+    let moves = 0
+    wrap(provider => ({
+      ...provider,
+      suspend: async id => {
+        moves += 1
+        filler.setHead(REPO, moves.toString(16).repeat(40))
+        await provider.suspend?.(id)
+      },
+    }))
+    await filler.fill()
+    expect([commits(), moves]).toEqual([['a'], 1])
+    filler.pass(23 * MINUTE)
+    expect(await filler.round()).toBe(false)
+    filler.pass(MINUTE)
+    await filler.fill()
+    expect([commits(), moves]).toEqual([['1'], 2])
+    // One that was taken is replaced at once.
+    expect(await it.do(create)).toMatchObject({ summary: expect.stringContaining('a ready machine of the pool') })
+    await filler.fill()
+    expect([commits(), moves]).toEqual([['2'], 3])
+  })
+
+  test('a problem with the present commit is told while one of a former commit is ready', async () => {
+    await filler.fill()
+    filler.setHead(REPO, 'b'.repeat(40))
+    wrap(provider => ({
+      ...provider,
+      suspend: async () => {
+        throw fail('refused', 'setup failed')
+      },
+    }))
+    await filler.fill()
+    expect(await filler.round()).toBe(false)
+    expect([commits(), problem(REPO)]).toEqual([['a'], 'setup failed'])
+  })
+
+  test.for<[string, { most: number }, number]>([
+    ['the number', { most: 1 }, 64],
+    ['the memory of the host', { most: 3 }, 5],
+  ])('one of a former commit gives way where %s leaves no place for both', async ([, { most }, memory]) => {
+    let atOnce = 0
+    wrap(provider => ({
+      ...provider,
+      createVm: async (...values) => {
+        atOnce = Math.max(atOnce, machines().length)
+        return provider.createVm(...values)
+      },
+      capacity: async () => ({
+        cpus: 8,
+        memoryBytes: { total: memory * GIB, available: memory * GIB },
+        diskBytes: { total: 1024 * GIB, available: 1024 * GIB },
+      }),
+      usage: async () => new Map(),
+    }))
+    setPools(it.context, poolOf({ image: null, repository: REPO, most }))
+    await filler.fill()
+    filler.setHead(REPO, 'b'.repeat(40))
+    await filler.fill()
+    expect([commits(), atOnce, problem(REPO)]).toEqual([['b'], 1, null])
+  })
+
+  test('the template of a former commit is forked until it is time for another one', async () => {
+    slowly(1)
+    const forks: string[] = []
+    wrap(withForks(forks, it.home))
+    setPools(it.context, poolOf({ image: null, repository: REPO, ready: 2, most: 4 }))
+    await filler.fill()
+    const [template] = machines()
+    filler.setHead(REPO, 'b'.repeat(40))
+    await it.do(create)
+    forks.length = 0
+    await filler.fill()
+    expect([states(), commits(), forks]).toEqual([['template', 'ready', 'ready'], ['a', 'a', 'a'], [template?.vmId]])
+    filler.pass(HOUR)
+    await filler.fill()
+    expect([states(), commits()]).toEqual([
+      ['template', 'ready', 'ready'],
+      ['b', 'b', 'b'],
+    ])
+  })
+
+  test('a new commit does not end the doubts about machines that could not be taken', async () => {
+    await filler.fill()
+    const at = it.context.clock().toISOString()
+    for (let claims = 0; claims < 2; claims += 1) it.context.registry.claimFailed(REPO, 'it is another one', at)
+    filler.setHead(REPO, 'b'.repeat(40))
+    await filler.round()
+    expect(machines()).toEqual([])
   })
 
   test('is made anew when the operator changes what makes its workspace', async () => {

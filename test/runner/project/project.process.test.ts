@@ -1,5 +1,7 @@
 /** Creates with a project: a real git remote, and a guest that is a shell on this host. */
+import { once } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { fail } from '../../../src/errors.ts'
@@ -478,13 +480,60 @@ test('a restore of an earlier state is followed', async () => {
   expect(project()?.branch).toBe('DROP-1-fix-the-login')
 })
 
+/** Sets a machine up as one of a pool. */
+const pooled = async (onPhase: (phase: string) => void = () => {}) => {
+  await it.do(actions.create('DROP-1'))
+  const caller = { actionId: null, correlation: null, signal: new AbortController().signal, onPhase }
+  const target = await targetOf({ context: it.context, caller, id: 1, by: { via: 'cli', who: 'ada' } }, 'DROP-1')
+  return { target, path: await preparePooled(target, 'acme/shop', access) }
+}
+
+describe('the services of a machine that is made ready', () => {
+  /** Start goes on when they are waited for. */
+  const go = (phase: string) => {
+    if (phase === 'ports of the project')
+      writeFileSync(join(it.home, 'synthetic', it.vmIdOf('DROP-1'), 'disk/shop/go'), '')
+  }
+  const untilGo = 'until [ -e go ]; do sleep 0.1; done\n'
+  const freePort = async () => {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    server.close()
+    await once(server, 'close')
+    return port
+  }
+  beforeEach(() => remote.push('main', { a: '1' }))
+
+  test.for([
+    ['in the foreground', ''],
+    ['in the background of a start that has ended', ' &'],
+  ])('listen before it is kept: %s', async ([, end]) => {
+    const port = await freePort()
+    const server = `require('net').createServer().listen(${port}, '127.0.0.1')`
+    operator({ start: `(${untilGo}exec '${process.execPath}' -e "${server}")${end}`, ports: [port] })
+    await pooled(go)
+    const socket = connect(port, '127.0.0.1')
+    await once(socket, 'connect')
+    socket.destroy()
+    await inside('systemctl stop agent-swarm-project.service')
+  })
+
+  test.for([
+    ['with ports', [1]],
+    ['without ports', []],
+  ] as const)('that fail late, %s, are the reason that it is not kept', async ([, ports]) => {
+    operator({ start: `${untilGo}exit 3`, ports: [...ports] })
+    await expect(pooled(go)).rejects.toMatchObject({
+      failure: { kind: 'refused', message: 'keeping machines of acme/shop ready: start failed with exit status 3' },
+    })
+  })
+})
+
 describe('a machine that was kept ready', () => {
-  /** Set up as one of a pool; then what the ticket finds there. */
+  /** What the ticket finds there. */
   const claimed = async (meanwhile: () => void) => {
-    await it.do(actions.create('DROP-1'))
-    const caller = { actionId: null, correlation: null, signal: new AbortController().signal, onPhase: () => {} }
-    const target = await targetOf({ context: it.context, caller, id: 1, by: { via: 'cli', who: 'ada' } }, 'DROP-1')
-    const path = await preparePooled(target, 'acme/shop', access)
+    const { target, path } = await pooled()
     meanwhile()
     const told = await prepareProject(
       { ...target, pooled: { path } },
@@ -509,6 +558,15 @@ describe('a machine that was kept ready', () => {
   test.for<[string, () => void, string, string]>([
     ['the branch has another commit', () => remote.push('DROP-1-x', { a: '2' }), '1 small\n2 small\n', '1\n2\n'],
     ['the default branch went on', () => remote.push('main', { a: '3' }), '1 small\n3 small\n', '1\n3\n'],
+    [
+      'the commits of the default branch were replaced',
+      () => {
+        remote.git('checkout', '-q', '--orphan', 'anew')
+        remote.push('anew', { a: '4' })
+        remote.git('push', '-qf', 'origin', 'anew:main')
+      },
+      ...(['1 small\n4 small\n', '1\n4\n'] as const),
+    ],
     [
       ...(['the operator changed the plan', () => operator({ setup, start, env: { KIND: 'large' } })] as const),
       ...(['1 small\n1 large\n', '1\n1\n'] as const),

@@ -38,9 +38,7 @@ test('it brings machines back, says so, and tells the rest of the runner', async
   await it.losePower('DROP-1')
   open()
   await until('the machine to run', async () => changes > 0 && (await status()) === 'running')
-  expect(lines).toMatchObject([
-    { level: 30, msg: 'it is stopped, and nobody stopped it: it should run; start it' },
-  ])
+  expect(lines).toMatchObject([{ level: 30, msg: 'it is stopped, and nobody stopped it: it should run; start it' }])
   expect(looks[0]?.listings.get('synthetic')?.vms).toMatchObject([{ ticket: 'DROP-1' }])
 })
 
