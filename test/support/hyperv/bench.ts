@@ -28,7 +28,7 @@ export const hypervOptions = (vmId: string): CreateOptions => ({
 })
 
 /** Makes `count` machines of one, with names and marks of their own. */
-const multiplyMachine = (standIn: HypervStandIn, vmId: string, count: number): void =>
+export const multiplyMachine = (standIn: HypervStandIn, vmId: string, count: number): void =>
   standIn.change(({ vms }) => {
     const [first] = vms
     if (first === undefined) throw new Error('there is no machine')

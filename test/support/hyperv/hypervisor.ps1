@@ -428,6 +428,11 @@ function Invoke-StandIn($name, $p) {
       Start-Sleep -Milliseconds $pause
       Open-State
     }
+    if ($state.leaves[$name]) {
+      $state.vms = @($state.vms | Where-Object { $_.name -ne $state.leaves[$name] })
+      Close-State $true
+      Open-State
+    }
     $output = @(. $cmdlets[$name])
     $isDone = $true
   } finally { Close-State ($isDone -and ($changed -or $name -notmatch $reads)) }
