@@ -49,6 +49,8 @@ export type StandInVm = {
   disk: string
   dvd: string | null
   hangs: boolean
+  /** Of the guest's memory: it is another one after each start that is a boot. */
+  boot: string | null
   checkpoints: string
   automatic: boolean
   stopAction: string
