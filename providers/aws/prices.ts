@@ -19,8 +19,14 @@ const GET_PRODUCTS: Command = 'pricing get-products'
 const DEADLINE_MS = 15_000
 const FRESH_MS = 24 * 60 * 60_000
 
-/** US dollars an hour, by region and instance type. `at`: ISO 8601. */
-const remembered = v.record(v.string(), v.object({ usdPerHour: v.pipe(v.number(), v.minValue(0)), at: v.string() }))
+/** By region and instance type. Dates are ISO 8601. `price` null: the list has none, or has never answered. */
+const remembered = v.record(
+  v.string(),
+  v.object({
+    askedAt: v.string(),
+    price: v.nullable(v.object({ usdPerHour: v.pipe(v.number(), v.minValue(0)), at: v.string() })),
+  }),
+)
 type Remembered = v.InferOutput<typeof remembered>
 
 const fileIn = (context: Context) => join(folderOf(context), 'prices.json')
@@ -88,33 +94,38 @@ const keyOf = (region: string, type: string) => `${region} ${type}`
 const regionOf = ({ Placement }: Instance): string | null =>
   /^([a-z]{2}(?:-[a-z]+)+-\d)[a-z]$/.exec(Placement?.AvailabilityZone ?? '')?.[1] ?? null
 
-/**
- * Asks for the price of the machine's type, unless it is known. Nothing depends on it: an account that may not ask has unknown
- * prices.
- */
-export const learnPrice = async (context: Context, instance: Instance): Promise<void> => {
-  const { aws, settings } = context
-  const { InstanceType: type } = instance
-  const region = regionOf(instance)
-  if (settings.awsPrices !== null || region === null) return
-  const key = keyOf(region, type)
-  const known = readPrices(context)[key]
-  if (known !== undefined && Date.now() - Date.parse(known.at) < FRESH_MS) return
+/** Null: the list names none. Undefined where the account may not ask, or has no way to the list. */
+const askForPrice = async ({ aws }: Context, region: string, type: string): Promise<number | null | undefined> => {
   try {
     const input = { ServiceCode: 'AmazonEC2', Filters: filters(region, type) }
     const doing = `asking for the price of ${type}`
-    const { PriceList } = await aws.ask(GET_PRODUCTS, input, products, {
-      doing,
-      region: LIST_REGION,
-      deadline: DEADLINE_MS,
-    })
-    const usdPerHour = hourlyPrice(PriceList)
-    if (usdPerHour === null) return
-    writeFileAtomic(
-      fileIn(context),
-      JSON.stringify({ ...readPrices(context), [key]: { usdPerHour, at: new Date().toISOString() } }),
-    )
+    const options = { doing, region: LIST_REGION, deadline: DEADLINE_MS }
+    return hourlyPrice((await aws.ask(GET_PRODUCTS, input, products, options)).PriceList)
   } catch (error) {
+    if (!isFailure(error) || error.failure.kind === 'cancelled') throw error
+    return undefined
+  }
+}
+
+/**
+ * Asks for the price of the machine's type, unless it was asked for within a day. Nothing depends on the answer. A list that does not
+ * answer leaves the price as it was, and is not asked again that day: each create would wait for it.
+ */
+export const learnPrice = async (context: Context, instance: Instance): Promise<void> => {
+  const { InstanceType: type } = instance
+  const region = regionOf(instance)
+  if (context.settings.awsPrices !== null || region === null) return
+  const key = keyOf(region, type)
+  const known = readPrices(context)[key]
+  if (known !== undefined && Date.now() - Date.parse(known.askedAt) < FRESH_MS) return
+  try {
+    const usdPerHour = await askForPrice(context, region, type)
+    const askedAt = new Date().toISOString()
+    const found = typeof usdPerHour === 'number' ? { usdPerHour, at: askedAt } : null
+    const price = usdPerHour === undefined ? (known?.price ?? null) : found
+    writeFileAtomic(fileIn(context), JSON.stringify({ ...readPrices(context), [key]: { askedAt, price } }))
+  } catch (error) {
+    // Without an entry, the next create asks.
     if (!isFailure(error)) throw error
   }
 }
@@ -131,8 +142,8 @@ const priceOf = ({ settings: { awsPrices } }: Context, prices: Remembered, insta
     const at = usdPerHour === null ? null : awsPrices.date
     return { usdPerHour, isUpperBound: usdPerHour !== null && isSpot, at, source: 'awsPrices' }
   }
-  const known = region === null ? undefined : prices[keyOf(region, type)]
-  return known === undefined
+  const known = region === null ? null : (prices[keyOf(region, type)]?.price ?? null)
+  return known === null
     ? { usdPerHour: null, isUpperBound: false, at: null, source: GET_PRODUCTS }
     : { usdPerHour: known.usdPerHour, isUpperBound: isSpot, at: known.at.slice(0, 10), source: GET_PRODUCTS }
 }

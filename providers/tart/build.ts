@@ -11,7 +11,7 @@ import { sha256Of } from '../../base-image/image.ts'
 import { listContents, proveMachine, sealGuest, setUpGuest } from '../../base-image/stages.ts'
 import { fail } from '../../src/errors.ts'
 import type { BaseManifest, BuildBase, CreateOptions, TakeBase } from '../provider.ts'
-import { type Context, cloneVm, machineName, outputFile, rootOf, runTart, vmFile } from './context.ts'
+import { COPY_DEADLINE_MS, type Context, cloneVm, machineName, outputFile, rootOf, runTart, vmFile } from './context.ts'
 import { rawDisk } from './disk-source.ts'
 import { publishImage, requireNoImage } from './images.ts'
 import { createMachine, deleteMachine, setArguments, sshInfo } from './machines.ts'
@@ -91,7 +91,7 @@ const makeBuilder = async (build: Build, disk: { path: string; bytes: number }):
     ...size,
     diskGiB: Math.max(diskGiB, Math.ceil(disk.bytes / GIB)),
   })
-  await runTart(context, [command, ...options, '--disk', disk.path], { doing })
+  await runTart(context, [command, ...options, '--disk', disk.path], { doing, deadline: COPY_DEADLINE_MS })
 }
 
 /** A clone of the image must boot, take its own name and key, and work. Returns its packages, too. `builderId`: null for one that was built elsewhere. */

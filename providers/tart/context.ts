@@ -159,7 +159,7 @@ export const requireSettled = async (context: Context, id: string, doing: string
 
 // ── Change ──
 
-/** Of a clone or an image that is copied where the file system cannot share blocks, and of a registry. */
+/** Of a clone, a disk or an image that is copied where the file system cannot share blocks, and of a registry. */
 export const COPY_DEADLINE_MS = 30 * 60_000
 
 /** The new name MUST be free: Tart 2.35.0 replaces a VM that has it, and newer versions refuse. */

@@ -1,5 +1,6 @@
 /** What the programs of a Mac print, and Tart's own files. All of it is from outside: what has another form is left out. */
 import * as v from 'valibot'
+import { parseVmName } from './marks.ts'
 
 type VmState = 'running' | 'stopped' | 'suspended'
 export type ListedVm = { name: string; state: VmState }
@@ -86,12 +87,10 @@ export const parseRuns = (text: string): { pid: number; name: string; words: str
 
 /**
  * The processes that run a machine. Tart renames a VM that runs, and its process keeps the name that it began with: the vmId stays in
- * it, and the home. `seed`: the path of the seed that it was given; empty without one.
+ * it, and the home. The path of its seed says nothing: the home may have been reached by another path then.
  */
-export const parseRunProcesses = (
-  text: string,
-  { vmId, home, seed }: { vmId: string; home: string; seed: string },
-): number[] =>
-  parseRuns(text).flatMap(({ pid, name, words }) =>
-    name.startsWith(`${vmId}.`) && name.endsWith(`.${home}`) && words.includes(seed) ? [pid] : [],
-  )
+export const parseRunProcesses = (text: string, { vmId, home }: { vmId: string; home: string }): number[] =>
+  parseRuns(text).flatMap(({ pid, name }) => {
+    const mark = parseVmName(name)
+    return mark?.kind === 'machine' && mark.vmId === vmId && mark.home === home ? [pid] : []
+  })

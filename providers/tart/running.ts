@@ -99,8 +99,7 @@ export const startMachine = async (context: Context, id: string): Promise<void> 
 /** Null when it is not found, for example since a person started the VM with another program. */
 const findProcess = async (context: Context, { mark }: Machine): Promise<number | null> => {
   const { stdout } = await context.run('ps', OWN_PROCESSES)
-  const [, seed = ''] = seedArguments(context, mark.vmId)
-  return parseRunProcesses(stdout, { ...mark, seed })[0] ?? null
+  return parseRunProcesses(stdout, mark)[0] ?? null
 }
 
 /** Presses the guest's power button, which Tart does at this signal. `ps` may be older than the process's end. */

@@ -140,6 +140,53 @@ const checkpoints = async (bench: Bench): Promise<void> => {
   await names()
 }
 
+/** Of the guest's boot, which is in its memory alone. */
+const bootOf = ({ script }: Bench, vmId: string): Promise<string> => script(vmId, 'cat /proc/sys/kernel/random/boot_id')
+
+const restoredMemory = async (bench: Bench): Promise<void> => {
+  const { provider, first } = bench
+  const { vmId } = first
+  // It goes on with the checkpoint that is restored here once more.
+  const before = await bootOf(bench, vmId)
+  await provider.restore(vmId, 'another')
+  expectEqual('its status after a restore with memory', await provider.status(vmId), 'running')
+  await bench.ready(vmId)
+  expectEqual('the boot of a machine that was restored with its memory', await bootOf(bench, vmId), before)
+}
+
+const restoredCold = async (bench: Bench): Promise<void> => {
+  const { provider, first } = bench
+  const { vmId, ticket } = first
+  await bench.script(vmId, 'echo warm > "$HOME/state"; sync')
+  const before = await bootOf(bench, vmId)
+  await provider.restore(vmId, 'another', { cold: true })
+  const expected = { ticket, status: 'stopped', saved: undefined } as const
+  expectMembers('the machine after a restore without memory', await bench.listed(first), expected)
+  await provider.startVm(vmId)
+  await bench.ready(vmId)
+  expectEqual('its file after a restore without memory', await bench.script(vmId, 'cat "$HOME/state"'), 'after')
+  // Folders share the boot of their host.
+  if (provider.ownSystem !== true && (await bootOf(bench, vmId)) === before)
+    throw new Error('a restore without memory: the guest goes on with its memory')
+}
+
+const restoredStopped = async (bench: Bench): Promise<void> => {
+  const { provider, first } = bench
+  const { vmId, ticket } = first
+  await bench.script(vmId, 'echo off > "$HOME/state"; sync')
+  await provider.stopVm(vmId)
+  await provider.checkpoint(vmId, 'off')
+  // Another state that runs, which nobody has to wait for.
+  await provider.restore(vmId, 'another')
+  await provider.restore(vmId, 'off')
+  const expected = { ticket, status: 'stopped' } as const
+  expectMembers('the machine after a restore of a stopped one', await bench.listed(first), expected)
+  await provider.startVm(vmId)
+  await bench.ready(vmId)
+  expectEqual('its file after a restore of a stopped one', await bench.script(vmId, 'cat "$HOME/state"'), 'off')
+  await bench.script(vmId, 'echo after > "$HOME/state"; sync')
+}
+
 const deletedCheckpoint = async ({ provider, first: { vmId } }: Bench): Promise<void> => {
   await provider.deleteCheckpoint?.(vmId, 'one')
   await provider.deleteCheckpoint?.(vmId, 'one')
@@ -188,9 +235,7 @@ const suspended = async (bench: Bench): Promise<void> => {
 const saved = async (bench: Bench): Promise<void> => {
   const { provider, first } = bench
   const { vmId } = first
-  // The boot of the guest is in its memory alone.
-  const bootId = () => bench.script(vmId, 'cat /proc/sys/kernel/random/boot_id')
-  const before = await bootId()
+  const before = await bootOf(bench, vmId)
   await provider.save?.(vmId)
   await provider.save?.(vmId)
   expectMembers('a saved machine', await bench.listed(first), { status: 'stopped', saved: true })
@@ -200,7 +245,7 @@ const saved = async (bench: Bench): Promise<void> => {
   const expected = { ticket: 'SELFTEST-97', status: 'running', saved: undefined } as const
   if (provider.assign !== undefined) expectMembers('the machine that goes on', await bench.listed(first), expected)
   await bench.ready(vmId)
-  expectEqual('the boot of a machine that goes on', await bootId(), before)
+  expectEqual('the boot of a machine that goes on', await bootOf(bench, vmId), before)
   await provider.assign?.(vmId, first.ticket)
 }
 
@@ -280,6 +325,11 @@ export const promises: readonly ProviderPromise[] = [
     run: checkpoints,
   },
   {
+    name: 'a restore of a checkpoint with memory goes on with it, and boots nothing',
+    needs: 'memoryCheckpoints',
+    run: restoredMemory,
+  },
+  {
     name: 'a checkpoint can be deleted, twice, and the other one stays',
     needs: 'deleteCheckpoint',
     run: deletedCheckpoint,
@@ -289,6 +339,12 @@ export const promises: readonly ProviderPromise[] = [
     needs: 'fork',
     run: forks,
   },
+  {
+    name: 'a restore without memory brings the disk back, and leaves the machine stopped',
+    needs: 'coldRestores',
+    run: restoredCold,
+  },
+  { name: 'a checkpoint of a stopped machine brings back a stopped machine with its disk', run: restoredStopped },
   {
     name: 'stopping keeps everything, and may be done twice; a stopped machine can get another ticket',
     run: stopped,

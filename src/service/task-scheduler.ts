@@ -79,10 +79,11 @@ const taskText = ({ name, node, entry, home }: Launch, userId: string, log: stri
 }
 
 /** What it says is in the language of the system, so most refusals look alike. */
-const explainSchtasks = explainBy([
-  [/[Aa]ccess is denied|0x80070005/, 'permission', 'Run it in a terminal that was opened as administrator.'],
-  [/^/, 'unknown', 'If a right is missing: run it in a terminal that was opened as administrator.'],
-])
+const explainSchtasks = (more = '') =>
+  explainBy([
+    [/[Aa]ccess is denied|0x80070005/, 'permission', 'Run it in a terminal that was opened as administrator.'],
+    [/^/, 'unknown', `If a right is missing: run it in a terminal that was opened as administrator.${more}`],
+  ])
 
 /** A query of a task that is there fails as one of none does where the user may not see it. */
 const stateOf = (csv: string | null, isInstalled: boolean): ServiceState => ({
@@ -106,9 +107,11 @@ export const openTaskScheduler = ({ run, environment }: Host, launch: Launch): S
   const file = join(home, 'service', `${task}.xml`)
   const log = join(home, 'service', `${name}.log`)
   const domain = environment.USERDOMAIN ?? ''
+  // Nobody but an administrator sees whether a task is gone, and an error does not tell.
+  const ifRemoved = ` If somebody removed the task by hand: remove its file, too, ${file}`
   const schtasks = (doing: string, ...argv: string[]): Step => ({ program: 'schtasks', argv, doing })
   const ask = ({ program, argv, doing, answers = [] }: Step) =>
-    run(program, argv, { doing, answers, explain: explainSchtasks })
+    run(program, argv, { doing, answers, explain: explainSchtasks(argv[0] === '/Delete' ? ifRemoved : '') })
   const ending = { ...schtasks(`ending ${task}`, '/End', '/TN', task), answers: [1] }
   const starting = schtasks(`starting ${task}`, '/Run', '/TN', task)
   const content = taskText(launch, domain === '' ? user.name : `${domain}\\${user.name}`, log)

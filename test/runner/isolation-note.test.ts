@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { IsolationReport, Provider } from '../../providers/provider.ts'
+import { fail } from '../../src/errors.ts'
+import { isolationOf } from '../../src/runner/isolation.ts'
 import { isolationNote } from '../../src/runner/isolation-note.ts'
 import { actions, openTestContext, wrapProviders } from '../support/context.ts'
 
@@ -38,6 +40,22 @@ test('a provider that says nothing about it is not mentioned; a damaged file is 
   expect(await note(null)).toBe(null)
   writeFileSync(join(home, 'isolation-told.json'), '{')
   expect(await note(WHOLE)).not.toBe(null)
+})
+
+test('a check that fails counts as no isolation, with its reason; a cancelled one stays cancelled', async () => {
+  const failing = (error: Error) =>
+    isolationOf({
+      isolated: async () => {
+        throw error
+      },
+    })
+  expect(await failing(fail('permission', 'looking at groups: no right.', 'Ask for it.'))).toEqual({
+    isolated: false,
+    reason: 'the check failed: looking at groups: no right',
+    remedy: 'Ask for it.',
+  })
+  await expect(failing(fail('cancelled', 'looking at groups: cancelled'))).rejects.toThrow('cancelled')
+  expect(await isolationOf({})).toBeUndefined()
 })
 
 test('each action that lets a machine run tells it', async () => {

@@ -79,8 +79,9 @@ test('a restart and a restore that would start a stopped machine need room too, 
   await it.do(actions.stop('KEEP-1'))
   for (const ticket of ['KEEP-2', 'KEEP-3']) await it.do(actions.create(ticket))
   const restart = { ...actions.start('KEEP-1'), kind: 'restart' } as Action
-  const restore = { ...actions.restore('KEEP-1', 'one'), cold: true } as Action
-  for (const action of [restart, restore])
+  const restore = actions.restore('KEEP-1', 'one')
+  const cold = { ...restore, cold: true } as Action
+  for (const action of [restart, restore, cold])
     expect(await it.do(action)).toMatchObject(noRoom('starting KEEP-1', 'agent-swarm stop KEEP-2'))
   expect(it.context.registry.checkpoints('KEEP-1')).toHaveLength(1)
   expect(await (await it.provider()).status(it.vmIdOf('KEEP-1'))).toBe('stopped')

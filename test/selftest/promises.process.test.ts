@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import type { Provider } from '../../providers/provider.ts'
 import { newVmId } from '../../src/domain.ts'
 import { fail } from '../../src/errors.ts'
-import { openBench } from '../../src/selftest/bench.ts'
+import { type BenchTools, openBench } from '../../src/selftest/bench.ts'
 import { promises } from '../../src/selftest/promises.ts'
 import { runPromises } from '../../src/selftest/run.ts'
 import { openSyntheticBench, syntheticOptions } from '../support/synthetic-bench.ts'
@@ -34,7 +34,11 @@ const whole = (provider: Provider): Provider => ({
   consoleTail: async () => [CONSOLE],
 })
 
-const brokenBy = async (breakIt: (provider: Provider) => Partial<Provider>): Promise<string[]> => {
+type Script = BenchTools['script']
+const brokenBy = async (
+  breakIt: (provider: Provider) => Partial<Provider>,
+  scriptOf: (script: Script) => Script = script => script,
+): Promise<string[]> => {
   const { close, ...tools } = await openSyntheticBench(whole)
   const changed = (provider: Provider): Provider => ({ ...provider, ...breakIt(provider) })
   let count = 0
@@ -42,7 +46,8 @@ const brokenBy = async (breakIt: (provider: Provider) => Partial<Provider>): Pro
     count += 1
     return newVmId(ticket, String(count).padStart(8, '0'))
   }
-  const broken = { ...tools, provider: changed(tools.provider), otherHome: changed(tools.otherHome), newMachine }
+  const both = { provider: changed(tools.provider), otherHome: changed(tools.otherHome) }
+  const broken = { ...tools, ...both, script: scriptOf(tools.script), newMachine }
   const bench = openBench({ name: 'synthetic', live: true }, broken, 2)
   const signal = new AbortController().signal
   const limits = { signal, deadlineMs: 60_000, abort: () => {} }
@@ -105,6 +110,36 @@ test.for<[string, (provider: Provider) => Partial<Provider>, string]>([
     'a list with the newest checkpoint first',
     provider => ({ listCheckpoints: async id => (await provider.listCheckpoints(id)).reverse() }),
     'a checkpoint restores the disk',
+  ],
+  [
+    'a restore with memory that leaves the machine off',
+    provider => {
+      let restores = 0
+      return {
+        memoryCheckpoints: true,
+        restore: async (id, name, options) => {
+          await provider.restore(id, name, options)
+          restores += 1
+          if (restores > 2) await provider.stopVm(id)
+        },
+      }
+    },
+    'a restore of a checkpoint with memory',
+  ],
+  [
+    'a restore without memory that goes on',
+    provider => ({ restore: (id, name) => provider.restore(id, name) }),
+    'a restore without memory',
+  ],
+  [
+    'a restore that leaves every machine running',
+    provider => ({
+      restore: async (id, name, options) => {
+        await provider.restore(id, name, options)
+        if (options?.cold !== true) await provider.startVm(id)
+      },
+    }),
+    'a checkpoint of a stopped machine',
   ],
   ['a restore that does nothing', () => ({ restore: async () => {} }), 'a checkpoint restores the disk'],
   ['a checkpoint that stays', () => ({ deleteCheckpoint: async () => {} }), 'a checkpoint can be deleted'],
@@ -191,6 +226,21 @@ test.for<[string, (provider: Provider) => Partial<Provider>, string]>([
   ],
 ])('%s', async ([, breakIt, promise]) => {
   expect((await brokenBy(breakIt)).filter(name => name.startsWith(promise))).toHaveLength(1)
+})
+
+test('a restore that boots in place of the memory is found out', async () => {
+  let boots = 0
+  const broken = await brokenBy(
+    provider => ({
+      memoryCheckpoints: true,
+      restore: async (id, name, options) => {
+        boots += 1
+        await provider.restore(id, name, options)
+      },
+    }),
+    script => async (id, text) => (text.includes('boot_id') ? String(boots) : script(id, text)),
+  )
+  expect(broken).toEqual(['a restore of a checkpoint with memory goes on with it, and boots nothing'])
 })
 
 test('a provider that takes every machine for its own touches those of another home', async () => {

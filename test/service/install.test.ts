@@ -458,6 +458,17 @@ describe('on Windows', () => {
     expect(existsSync(system.file)).toBe(true)
   })
 
+  test('the uninstall of a task that somebody removed says how to finish it', async () => {
+    const system = await openOn('win32')
+    await install(system)
+    for (const name of ['task', 'task-runs']) rmSync(systems.file(name))
+    await expect(uninstall(system, { dryRun: false })).rejects.toMatchObject({
+      failure: { remedy: expect.stringContaining(`removed the task by hand: remove its file, too, ${system.file}`) },
+    })
+    rmSync(system.file)
+    expect(await uninstall(system, { dryRun: false })).toMatchObject({ result: 'skipped' })
+  })
+
   test('a task of another home is neither ended nor replaced', async () => {
     await install(await openOn('win32'))
     changes()

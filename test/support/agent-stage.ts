@@ -8,6 +8,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Provider } from '../../providers/provider.ts'
+import { fail } from '../../src/errors.ts'
 import { openRun } from '../../src/exec.ts'
 import { openLog } from '../../src/log.ts'
 import { type AgentGuest, openAgentGuest } from '../../src/runner/agent/guest.ts'
@@ -32,7 +33,8 @@ type Stage = {
   agent: OperatorAgent
   /** Variables of everything in the guest. */
   environment?: Record<string, string>
-  isolated?: boolean
+  /** Null: its check fails. */
+  isolated?: boolean | null
   keys?: Record<string, string>
 }
 
@@ -52,7 +54,10 @@ export const openAgentStage = async ({ agent, environment = {}, isolated = true,
     const provider = {
       name: 'kvm',
       status: async () => 'running',
-      isolated: async () => (isolated ? { isolated, note: '' } : { isolated, reason: 'no filter', remedy: null }),
+      isolated: async () => {
+        if (isolated === null) throw fail('permission', 'looking at groups: no right')
+        return isolated ? { isolated, note: '' } : { isolated, reason: 'no filter', remedy: null }
+      },
     } as unknown as Provider
     context.provider = async () => provider
     return context

@@ -64,7 +64,7 @@ case $1 in
   /Create) touch "$state/task"; cp "$5" "$state/task.xml" ;;
   /Run) touch "$state/task-runs" ;;
   /End) [ -e "$state/task-runs" ] || { echo 'FEHLER: Die Aufgabe wird nicht ausgeführt.' >&2; exit 1; }; rm "$state/task-runs" ;;
-  /Delete) rm "$state/task" ;;
+  /Delete) rm "$state/task" || { echo 'FEHLER: Das System kann die angegebene Datei nicht finden.' >&2; exit 1; } ;;
   /Query)
     [ -e "$state/task" ] || { echo 'FEHLER: Das System kann die angegebene Datei nicht finden.' >&2; exit 1; }
     [ -e "$state/task-runs" ] && last=267009 || last=1

@@ -75,6 +75,9 @@ function Get-AllMachines {
   return $all
 }
 
+# Another command may remove a machine that this one reads.
+function Test-Gone($vm) { @(Get-AllMachines | Where-Object { $_.Id -eq $vm.Id }).Count -eq 0 }
+
 # The mark goes with a VM that somebody gave another name, and so do its disks.
 function Assert-NotRenamed($all) {
   if (@($all | Where-Object { $_.Name -cne $a.vmId -and (Test-Ours $_) }).Count -gt 0) { Deny 'renamed' }

@@ -2,24 +2,28 @@
 $machines = @(foreach ($vm in @(Get-AllMachines)) {
     $name = "$($vm.Name)"
     if (-not $name.StartsWith('as-')) { continue }
-    $notes = "$($vm.Notes)"
-    $row = @{
-      name      = $name
-      id        = "$($vm.Id)"
-      state     = "$($vm.State)"
-      notes     = $notes.Substring(0, [Math]::Min($notes.Length, 4000))
-      path      = "$($vm.Path)"
-      cpus      = [int]$vm.ProcessorCount
-      memory    = [long]$vm.MemoryStartup
-      assigned  = [long]$vm.MemoryAssigned
-      addresses = [string[]]@($vm.NetworkAdapters | ForEach-Object { $_.IPAddresses } | Where-Object { $_ } | Select-Object -First 20)
+    try {
+      $notes = "$($vm.Notes)"
+      $row = @{
+        name      = $name
+        id        = "$($vm.Id)"
+        state     = "$($vm.State)"
+        notes     = $notes.Substring(0, [Math]::Min($notes.Length, 4000))
+        path      = "$($vm.Path)"
+        cpus      = [int]$vm.ProcessorCount
+        memory    = [long]$vm.MemoryStartup
+        assigned  = [long]$vm.MemoryAssigned
+        addresses = [string[]]@($vm.NetworkAdapters | ForEach-Object { $_.IPAddresses } | Where-Object { $_ } | Select-Object -First 20)
+      }
+      if ($a.host -and $row.state -ne 'Off' -and $row.state -ne 'Saved') {
+        $row.adapters = @(foreach ($adapter in @(Hyper-V\Get-VMNetworkAdapter -VM $vm)) {
+            @{ rules = [string[]]@(Hyper-V\Get-VMNetworkAdapterExtendedAcl -VMNetworkAdapter $adapter | ForEach-Object { Get-RuleText $_ }) }
+          })
+      }
+      $row
+    } catch {
+      if (-not (Test-Gone $vm)) { throw }
     }
-    if ($a.host -and $row.state -ne 'Off' -and $row.state -ne 'Saved') {
-      $row.adapters = @(foreach ($adapter in @(Hyper-V\Get-VMNetworkAdapter -VM $vm)) {
-          @{ rules = [string[]]@(Hyper-V\Get-VMNetworkAdapterExtendedAcl -VMNetworkAdapter $adapter | ForEach-Object { Get-RuleText $_ }) }
-        })
-    }
-    $row
   })
 if (-not $a.host) {
   Write-Answer @{ machines = $machines }

@@ -5,6 +5,7 @@ import type { IsolationReport, Provider } from '../../../providers/provider.ts'
 import type { ProviderName } from '../../domain.ts'
 import type { RunnerContext } from '../../runner/context.ts'
 import { isForeign, platformName } from '../../runner/detection.ts'
+import { isolationOf } from '../../runner/isolation.ts'
 import { provenOn } from '../../selftest/proven.ts'
 import { type Capability, capabilities, capabilityText } from '../capabilities.ts'
 import type { Output } from '../json.ts'
@@ -42,7 +43,7 @@ const look = async (context: RunnerContext, name: ProviderName): Promise<Row> =>
   const answer = await provider.available()
   if (!answer.available)
     return { ...none, reason: answer.reason, remedy: answer.remedy, capabilities: capabilitiesOf(provider, false) }
-  const report = await provider.isolated?.()
+  const report = await isolationOf(provider)
   return {
     ...{ name, available: true, reason: null, remedy: null, provenOn: proven },
     capabilities: capabilitiesOf(provider, report?.isolated === true),

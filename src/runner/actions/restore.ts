@@ -134,8 +134,9 @@ export const restore: ActionRunner<'restore'> = async (operation, { ticket, name
   if (last?.reached === 'restored') registry.setDetail(id, last)
   else {
     if (!names.includes(name)) throw noSuchCheckpoint(ticket, name, names)
-    const isStopped = (cold || withMemory) && (await observe(target.provider, target.row)) === 'stopped'
-    if (isStopped) await reserveToStart(target)
+    // Of a checkpoint without memory, only the provider knows whether the machine ran then: its restore may start it.
+    const mayRun = cold || withMemory || target.provider.memoryCheckpoints !== true
+    if (mayRun && (await observe(target.provider, target.row)) === 'stopped') await reserveToStart(target)
     kept.add(await replaceState(target, { name, cold }, names))
   }
   // The mark of a restore that was interrupted may be that of the checkpoint.

@@ -5,6 +5,7 @@ import { failureOf } from '../../errors.ts'
 import type { AgentRow, EnvironmentRow } from '../../registry/registry.ts'
 import { type AgentRules, narrowAgent, type RepositoryAgent } from '../../schema/workspace.ts'
 import type { RunnerContext } from '../context.ts'
+import { isolationOf } from '../isolation.ts'
 import { overBudget, placeholderKey } from '../model-gateway/gateway.ts'
 import { modelKey } from '../model-gateway/keys.ts'
 import type { AgentGuest, UnitSpec } from './guest.ts'
@@ -31,7 +32,7 @@ export const programOf = (
 ): Program => scriptedAgent?.program ?? programs[use]
 
 const unisolated = async (provider: Provider): Promise<string | null> => {
-  const report = await provider.isolated?.()
+  const report = await isolationOf(provider)
   if (report?.isolated === true) return null
   const reason = report === undefined ? `${provider.name} does not isolate its machines` : report.reason
   return `The isolation of machines is not in force: ${reason}. See agent-swarm providers. Or accept it: allowUnisolated: true in config.yaml, under agent`

@@ -1,5 +1,6 @@
 /** The commands of a ticket's life on EC2, as a person types them. `aws` and `ssh` on PATH lead to our stand-in for EC2 and its guests. */
 import { expect, onTestFinished, test } from 'vitest'
+import { providerNames } from '../../../providers/index.ts'
 import { openAwsCli } from '../../support/ec2/cli.ts'
 
 const open = async () => {
@@ -52,6 +53,16 @@ test('a ticket lives on EC2 from its base image to its delete', { timeout: 300_0
   await swarm('init-base', '--delete', 'agent-swarm-base')
   expect(ec2.everything()).toEqual([])
   expect([...ec2.state.images.keys()]).toEqual([source])
+})
+
+test('a security group that is not there takes no row from providers', async () => {
+  const { cli, environment } = await open()
+  const wrong = { ...environment, AGENT_SWARM_AWS_SECURITY_GROUP: 'sg-0123456789abcdef0' }
+  const rows = (await cli.json(['providers'], wrong)) as { name: string; available: boolean; capabilities: string[] }[]
+  expect(rows.map(({ name }) => name)).toEqual(providerNames)
+  const row = rows.find(({ name }) => name === 'aws')
+  expect(row).toMatchObject({ available: true, reason: null })
+  expect(row?.capabilities).not.toContain('isolated')
 })
 
 test('providers shows what it can do, and is never chosen by itself', async () => {

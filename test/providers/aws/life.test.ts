@@ -1,5 +1,5 @@
 /** The life of a machine where AWS behaves in its own way: see traps.ts for what is known of each. */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { clientToken } from '../../../providers/aws/machines.ts'
 import type { Bench } from '../../../src/selftest/bench.ts'
@@ -444,7 +444,25 @@ test('without the right to ask for prices, machines are made and their price is 
   const unit = open({ settings: { awsMarket: 'spot' } })
   unit.ec2.failNext('GetProducts', 'AccessDeniedException')
   await unit.provider.createVm('AB-1', BASE, awsOptions(ID))
-  expect((await unit.provider.prices?.())?.get(ID)).toMatchObject({ usdPerHour: null, at: null })
+  const priceOf = async () => (await unit.provider.prices?.())?.get(ID)
+  expect(await priceOf()).toMatchObject({ usdPerHour: null, at: null })
+  const asked = () => actions(unit).filter(action => action === 'GetProducts').length
+  // An answer without a price counts as one, too.
   await unit.provider.createVm('AB-2', BASE, awsOptions('as-ab-2-00000002'))
-  expect((await unit.provider.prices?.())?.get(ID)).toMatchObject({ usdPerHour: 0.048, isUpperBound: true })
+  expect([asked(), await priceOf()]).toMatchObject([1, { usdPerHour: null }])
+  const dayPasses = () => {
+    const file = `${unit.home}/aws/prices.json`
+    writeFileSync(
+      file,
+      readFileSync(file, 'utf8').replaceAll(/"(\d{4})-(?=[^"]*T)/g, (_, year) => `"${year - 1}-`),
+    )
+  }
+  dayPasses()
+  await unit.provider.createVm('AB-3', BASE, awsOptions('as-ab-3-00000003'))
+  expect([asked(), await priceOf()]).toMatchObject([2, { usdPerHour: 0.048, isUpperBound: true }])
+  dayPasses()
+  unit.ec2.failNext('GetProducts', 'AccessDeniedException')
+  await unit.provider.createVm('AB-4', BASE, awsOptions('as-ab-4-00000004'))
+  const lastYear = String(new Date().getUTCFullYear() - 1)
+  expect([asked(), await priceOf()]).toMatchObject([3, { usdPerHour: 0.048, at: expect.stringContaining(lastYear) }])
 })

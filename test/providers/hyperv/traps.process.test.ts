@@ -5,8 +5,8 @@ import { describe, expect, test } from 'vitest'
 import { stateAnswer } from '../../../providers/hyperv/parse.ts'
 import { answerIn, openScripts, scriptText } from '../../../providers/hyperv/powershell.ts'
 import { openRun } from '../../../src/exec.ts'
-import { HOME_ID, IMAGE } from '../../support/hyperv/bench.ts'
-import { noPwsh } from '../../support/hyperv/stand-in.ts'
+import { HOME_ID, IMAGE, multiplyMachine } from '../../support/hyperv/bench.ts'
+import { noPwsh, type StandInState } from '../../support/hyperv/stand-in.ts'
 import { until } from '../../support/wait.ts'
 import { failsWith, type Home, homeOf, options, timeout, VM } from './home.ts'
 
@@ -201,6 +201,31 @@ describe.skipIf(noPwsh !== null)(`states on Hyper-V${leftOut}`, { timeout }, () 
     await expect(provider.startVm(VM)).rejects.toMatchObject(failsWith('disk-full'))
     const critical = { status: 'running', paused: expect.stringContaining('PausedCritical'), pauseCause: 'disk-full' }
     expect(await provider.listVms()).toMatchObject([critical])
+  })
+})
+
+describe.skipIf(noPwsh !== null)(`a machine that goes while another command reads it${leftOut}`, { timeout }, () => {
+  const OTHER = 'as-ab-1-f0000001'
+  const opened = homeOf([], async home => {
+    await start(home)
+    multiplyMachine(home.standIn, VM, 2)
+  })
+  /** What one cmdlet does from now on. */
+  const change = (more: Partial<StandInState>) => opened().standIn.change(state => void Object.assign(state, more))
+
+  test('a survey leaves out a machine that is deleted meanwhile, and fails for one that it cannot read', async () => {
+    const { provider, standIn } = opened()
+    const fault = { id: 'ObjectNotFound,Nothing', category: 'ObjectNotFound', message: 'Nein.', code: 0 }
+    change({ faults: { 'Get-VMNetworkAdapter': fault } })
+    await expect(provider.isolated?.()).rejects.toMatchObject(failsWith('unknown'))
+    change({ faults: {}, leaves: { 'Get-VMNetworkAdapter': OTHER } })
+    expect(await provider.isolated?.()).toMatchObject({ isolated: true })
+    expect(standIn.state().vms.map(({ name }) => name)).toEqual([VM])
+  })
+
+  test('a machine that is deleted while it is read is absent', async () => {
+    change({ leaves: { 'Get-VMSnapshot': VM } })
+    await expect(opened().provider.listCheckpoints(VM)).rejects.toMatchObject(failsWith('no-such-vm'))
   })
 })
 

@@ -95,6 +95,11 @@ const traps: readonly (readonly [trap: string, fact: string, title: string])[] =
     'a fork that was killed leaves no machine, no disk and no checkpoint',
   ],
   [
+    'machines that go',
+    'a list and the next cmdlet are two looks',
+    'a survey leaves out a machine that is deleted meanwhile',
+  ],
+  [
     'scripts that outlive',
     'the next one for the machine waits',
     'the next script for a machine waits for one that is still at work',

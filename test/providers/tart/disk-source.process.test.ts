@@ -1,12 +1,17 @@
 /** The disk that a build begins with, by the real qemu-img. */
 import { spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { mkdtempSync, openSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { THIS_MAC } from '../../../providers/tart/context.ts'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import type { BuildBase } from '../../../providers/provider.ts'
+import { COPY_DEADLINE_MS, THIS_MAC } from '../../../providers/tart/context.ts'
 import { rawDisk } from '../../../providers/tart/disk-source.ts'
+import { newVmId } from '../../../src/domain.ts'
+import { fail } from '../../../src/errors.ts'
 import { openRun } from '../../../src/exec.ts'
+import { openTartBench, tartOptions } from '../../support/tart/bench.ts'
 import { writeRawImage } from '../../support/tart/install.ts'
 
 const hasQemuImg = spawnSync('qemu-img', ['--version']).status === 0
@@ -30,6 +35,30 @@ const qemuImg = (...argv: string[]) => expect(spawnSync('qemu-img', argv).status
 
 test('a raw disk is taken as it is', async () =>
   expect(await read('disk.raw')).toEqual({ path: at('disk.raw'), bytes: 100 * 1024 ** 2 }))
+
+test('Tart has as long for the copy of a raw disk as for any other copy', async () => {
+  const bench = openTartBench()
+  onTestFinished(bench.close)
+  const deadlines: unknown[] = []
+  const provider = bench.open({
+    wrap: run => (program, argv, options) => {
+      if (!argv.includes('--disk')) return run(program, argv, options)
+      deadlines.push(options?.deadline)
+      throw fail('cancelled', 'that is all')
+    },
+  })
+  const { publicKey, hostKey } = tartOptions('')
+  const guest = { publicKey, hostKey, run: () => Promise.reject(new Error('it never boots')) }
+  const request: BuildBase = {
+    ...{ name: 'other', setup: { profile: 'minimal', extra: [] }, guest, proofGuest: guest },
+    from: { kind: 'file', open: async () => ({ path: at('disk.raw'), source: 'test' }) },
+    newMachine: () => newVmId('base', randomBytes(4).toString('hex')),
+    onPhase: () => {},
+    signal: new AbortController().signal,
+  }
+  await expect(provider.buildBase?.(request)).rejects.toMatchObject({ failure: { kind: 'cancelled' } })
+  expect(deadlines).toEqual([COPY_DEADLINE_MS])
+})
 
 test.for<[string, string | Buffer]>([
   ['a text', 'hello'],

@@ -73,12 +73,14 @@ Pages speculative:                          3.
   expect(parseAvailableMemory(text.replace('Pages free', 'Freie Seiten'))).toBeNull()
 })
 
-const machine = { vmId: 'as-drop-1-0000000a', home: '00112233445566ff', seed: '/a b/seed.iso:ro' }
+const machine = { vmId: 'as-drop-1-0000000a', home: '00112233445566ff' }
 test.for<[string, number[]]>([
   ['  71 /opt/homebrew/bin/tart run as-drop-1-0000000a.none.00112233445566ff --disk /a b/seed.iso:ro', [71]],
   ['71 tart run as-drop-1-0000000a.DROP-1.00112233445566ff --no-audio --disk /a b/seed.iso:ro', [71]],
   ['71 /x/tart.app/Contents/MacOS/tart run as-drop-1-0000000a.DROP-1.00112233445566ff --disk /a b/seed.iso:ro', [71]],
-  ['71 tart run as-drop-1-0000000a.DROP-1.00112233445566ff --disk /other/seed.iso:ro', []],
+  ['71 tart run as-drop-1-0000000a.DROP-1.00112233445566ff --disk /link/to/a b/seed.iso:ro', [71]],
+  ['71 tart run as-drop-1-0000000a.DROP-1.00112233445566ff --no-audio', [71]],
+  ['71 tart run as-drop-1-0000000a.running.0001.one.00112233445566ff --no-audio', []],
   ['71 tart run as-drop-1-0000000a.DROP-1.ffff000011112222 --disk /a b/seed.iso:ro', []],
   ['71 tart run as-drop-1-0000000ab.DROP-1.00112233445566ff --disk /a b/seed.iso:ro', []],
   ['71 tart stop as-drop-1-0000000a.DROP-1.00112233445566ff', []],
@@ -87,11 +89,6 @@ test.for<[string, number[]]>([
 ])('the process of a machine: %s', ([line, expected]) =>
   expect(parseRunProcesses(`1 launchd\n${line}\n`, machine)).toEqual(expected),
 )
-test('the process of a machine without a seed is found by its name', () => {
-  const text = '71 tart run as-drop-1-0000000a.DROP-1.00112233445566ff --no-audio\n'
-  expect(parseRunProcesses(text, { ...machine, seed: '' })).toEqual([71])
-  expect(parseRunProcesses(text, machine)).toEqual([])
-})
 
 test.for<[number, number]>([
   [1, 2],

@@ -361,6 +361,14 @@ test('where machines are not isolated it waits, and says why, until the operator
   expect(await stage.ended()).toMatchObject({ result: 'done', reason: null })
 })
 
+test('where nobody can check the isolation of machines it waits, and says why', async () => {
+  const stage = await openAgentStage({ agent: { use: 'command', command: 'echo ok' }, isolated: null })
+  onTestFinished(stage.close)
+  await running(stage)
+  await stage.start()
+  await until('the reason', () => stage.row()?.reason?.includes('the check failed: looking at groups: no right'))
+})
+
 const startedAt = '2026-11-24T10:00:00.000Z'
 const RUNNING = { state: 'running', source: 'config.yaml', exit: null, startedAt, seconds: null } as const
 test.for([

@@ -28,7 +28,7 @@ export const hypervOptions = (vmId: string): CreateOptions => ({
 })
 
 /** Makes `count` machines of one, with names and marks of their own. */
-const multiplyMachine = (standIn: HypervStandIn, vmId: string, count: number): void =>
+export const multiplyMachine = (standIn: HypervStandIn, vmId: string, count: number): void =>
   standIn.change(({ vms }) => {
     const [first] = vms
     if (first === undefined) throw new Error('there is no machine')
@@ -60,21 +60,22 @@ export const fillHypervHome = async (standIn: HypervStandIn, home: string, count
 }
 
 /**
- * What the guest is by its seed, which it applies at the first boot with it: its host name, and the machine-id where the seed has one.
- * One made of an image gets a random one.
+ * Tells the guest which boot it is in, and what it is by its seed, which it applies at the first boot with it: its host name, and the
+ * machine-id where the seed has one. One made of an image gets a random one.
  */
 const bootGuest = (standIn: HypervStandIn, vmId: string): void => {
   const seed = readFileSync(standIn.vm(vmId).dvd ?? '', 'latin1')
   const seedOf = (name: string) => seed.match(new RegExp(`[\\0\\n]${name} (.*)\\n`))?.[1] ?? null
   const at = (name: string) => join(standIn.contentOf(vmId), `.guest-${name}`)
   const textOf = (name: string) => (existsSync(at(name)) ? readFileSync(at(name), 'utf8') : null)
+  writeFileSync(at('boot'), standIn.vm(vmId).boot ?? '')
   if (textOf('instance') === seedOf('instance')) return
   writeFileSync(at('machine-id'), seedOf('machine-id') ?? textOf('machine-id') ?? randomBytes(16).toString('hex'))
   for (const name of ['hostname', 'instance']) writeFileSync(at(name), seedOf(name) ?? '')
 }
 /** A guest has these, and not the host's. */
 const GUEST = `hostname() { cat "$HOME/.guest-hostname"; echo; }
-cat() { [ $# -gt 0 ] || command cat; for file; do case $file in /etc/machine-id) command cat "$HOME/.guest-machine-id"; echo ;; *) command cat "$file" ;; esac; done; }
+cat() { [ $# -gt 0 ] || command cat; for file; do case $file in /etc/machine-id) command cat "$HOME/.guest-machine-id"; echo ;; /proc/sys/kernel/random/boot_id) command cat "$HOME/.guest-boot"; echo ;; *) command cat "$file" ;; esac; done; }
 `
 
 /** `warm`: see openHypervStandIn. */

@@ -171,7 +171,7 @@ $cmdlets = @{
     $id = [guid]::NewGuid().ToString()
     [IO.File]::WriteAllText("$path/Virtual Machines/$id.vmcx", 'x' * 100)
     # As Hyper-V makes them: production checkpoints, and automatic ones.
-    $vm = @{ id = $id; name = $p.Name; state = 'Off'; next = $null; at = 0; notes = ''; path = $path; cpus = 1; memory = $p.MemoryStartupBytes; dynamic = $true; disk = $p.VHDPath; dvd = $null; template = 'MicrosoftWindows'; checkpoints = 'Production'; automatic = $true; stopAction = 'Save'; startAction = 'StartIfRunning'; attached = @(); hangs = $false; saved = $null }
+    $vm = @{ id = $id; name = $p.Name; state = 'Off'; next = $null; at = 0; notes = ''; path = $path; cpus = 1; memory = $p.MemoryStartupBytes; dynamic = $true; disk = $p.VHDPath; dvd = $null; template = 'MicrosoftWindows'; checkpoints = 'Production'; automatic = $true; stopAction = 'Save'; startAction = 'StartIfRunning'; attached = @(); hangs = $false; saved = $null; boot = $null }
     $vm.adapters = @(@{ mac = '00155D' + ('{0:X6}' -f (Get-Random -Maximum 16777216)); switch = $p.SwitchName; acls = @(); spoofing = 'Off'; dhcp = 'Off'; router = 'Off'; kvp = $state.kvp; looks = $state.kvpLooks })
     $state.vms += @($vm)
     Get-Object $vm
@@ -238,6 +238,7 @@ $cmdlets = @{
     $vm.adapters[0].looks = $state.kvpLooks
     # Windows 10 takes one at every start unless it is told not to.
     if ($vm.automatic) { & $cmdlets['Checkpoint-VM'] @{ VM = @([pscustomobject]@{ Id = [guid]$vm.id }); SnapshotName = 'Automatic Checkpoint' } }
+    if ($vm.state -eq 'Off') { $vm.boot = [guid]::NewGuid().ToString() }
     Move-State $vm 'Starting' $(if ($state.fullDisk) { 'PausedCritical' } else { 'Running' })
   }
   'Resume-VM' = {
@@ -302,7 +303,7 @@ $cmdlets = @{
     $stem = ([IO.Path]::GetFileNameWithoutExtension($config.disk) -split '_')[0]
     $next = [IO.Path]::GetDirectoryName($config.disk) + "/${stem}_$([guid]::NewGuid().ToString().ToUpper()).avhdx"
     New-Disk $next $config.disk (Get-Disk $config.disk).size
-    foreach ($key in 'name', 'notes', 'cpus', 'memory', 'dvd', 'template', 'checkpoints', 'automatic', 'stopAction', 'startAction', 'adapters') { $vm[$key] = $config[$key] }
+    foreach ($key in 'name', 'notes', 'cpus', 'memory', 'dvd', 'template', 'checkpoints', 'automatic', 'stopAction', 'startAction', 'adapters', 'boot') { $vm[$key] = $config[$key] }
     $vm.disk = $next
     Merge-Disk $vm.id $old
     $to = $(if ($snapshot.state -eq 'Off') { 'Off' } else { $state.restoreLeaves })
@@ -426,6 +427,11 @@ function Invoke-StandIn($name, $p) {
       $pause = $state.pauses[$name]
       Close-State $false
       Start-Sleep -Milliseconds $pause
+      Open-State
+    }
+    if ($state.leaves[$name]) {
+      $state.vms = @($state.vms | Where-Object { $_.name -ne $state.leaves[$name] })
+      Close-State $true
       Open-State
     }
     $output = @(. $cmdlets[$name])

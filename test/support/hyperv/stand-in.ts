@@ -49,6 +49,8 @@ export type StandInVm = {
   disk: string
   dvd: string | null
   hangs: boolean
+  /** Of the guest's memory: it is another one after each start that is a boot. */
+  boot: string | null
   checkpoints: string
   automatic: boolean
   stopAction: string
@@ -80,6 +82,8 @@ export type StandInState = {
   faults: Record<string, Fault>
   /** Milliseconds that a cmdlet takes before it does anything. */
   pauses: Record<string, number>
+  /** The name of the machine that somebody removes before a cmdlet looks. */
+  leaves: Record<string, string>
   /** The state after restoring a checkpoint with memory. */
   restoreLeaves: 'Saved' | 'Off' | 'Running'
   /** What guests report, after so many looks. */
@@ -106,6 +110,7 @@ export type StandInState = {
 
 const INITIAL: StandInState = {
   ...{ vms: [], snapshots: [], vhds: {}, merges: [], nats: [], moreDisks: [], neighbours: [], faults: {}, pauses: {} },
+  leaves: {},
   switches: [{ name: 'Default Switch', type: 'Internal' }],
   addresses: [
     { address: '127.0.0.1', bits: 8, interface: 'Loopback Pseudo-Interface 1' },
