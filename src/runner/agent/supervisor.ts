@@ -225,6 +225,35 @@ const handOver = ({ registry }: SupervisorContext, ticket: EnvironmentKey, row: 
   if (messages.length > 0) registry.nextRun(ticket, nextRunOf(row), messages)
 }
 
+/** Runs that are being started, and those that wait. Times are monotonic. */
+const openStarts = (context: SupervisorContext) => {
+  const { registry, closed } = context
+  /** By run: since when. */
+  const starting = new Map<string, number>()
+  /** What was known of one that waits, and when it is judged again. */
+  const waits = new Map<EnvironmentKey, { known: string; again: number }>()
+  return {
+    /** A run that the machine does not say it started, for too long. It is forgotten then. */
+    isStuck: ({ state, run, progress }: AgentRow): boolean => {
+      const since = starting.get(run) ?? performance.now()
+      const isStarting = state === 'running' && progress.boot === null
+      const isStuck = isStarting && performance.now() - since > (context.startingMs ?? STARTING_MS)
+      if (isStarting && !isStuck) starting.set(run, since)
+      else starting.delete(run)
+      return isStuck
+    },
+    startUnlessItWaits: async (looking: Looking): Promise<void> => {
+      const { ticket, row, environment } = looking
+      const known = JSON.stringify([{ ...row, reason: null }, environment, registry.project(ticket), closed()])
+      const wait = waits.get(ticket)
+      if (wait?.known === known && wait.again > performance.now()) return
+      const isWaiting = await startUnlocked(context, looking)
+      if (isWaiting) waits.set(ticket, { known, again: performance.now() + (context.waitingMs ?? WAITING_MS) })
+      else waits.delete(ticket)
+    },
+  }
+}
+
 /** `nudge`: something changed. `close` leaves the agents at work; the next process goes on. */
 export const openSupervisor = (context: SupervisorContext) => {
   const { registry, home, log, every = TICK_MS } = context
@@ -233,30 +262,8 @@ export const openSupervisor = (context: SupervisorContext) => {
   const followings = new Map<EnvironmentKey, Following>()
   const problems = new Map<EnvironmentKey, { message: string; again: number }>()
   let woken = new AbortController()
+  const starts = openStarts(context)
 
-  /** By run: since when it is being started. Monotonic. */
-  const starting = new Map<string, number>()
-  /** A run that the machine does not say it started, for too long. */
-  const isStuck = ({ state, run, progress }: AgentRow): boolean => {
-    if (state !== 'running' || progress.boot !== null) {
-      starting.delete(run)
-      return false
-    }
-    const since = starting.get(run) ?? performance.now()
-    starting.set(run, since)
-    return performance.now() - since > (context.startingMs ?? STARTING_MS)
-  }
-  /** Those that wait: what was known of each, and when it is judged again. Monotonic. */
-  const waits = new Map<EnvironmentKey, { known: string; again: number }>()
-  const startUnlessItWaits = async (looking: Looking): Promise<void> => {
-    const { ticket, row, environment } = looking
-    const known = JSON.stringify([{ ...row, reason: null }, environment, registry.project(ticket), context.closed()])
-    const wait = waits.get(ticket)
-    if (wait?.known === known && wait.again > performance.now()) return
-    const isWaiting = await startUnlocked(context, looking)
-    if (isWaiting) waits.set(ticket, { known, again: performance.now() + (context.waitingMs ?? WAITING_MS) })
-    else waits.delete(ticket)
-  }
   const stopFollowing = (ticket: EnvironmentKey): void => {
     const following = followings.get(ticket)
     followings.delete(ticket)
@@ -293,14 +300,13 @@ export const openSupervisor = (context: SupervisorContext) => {
       await guest.stop(row.run)
       return finish(context, looking, row.progress.ending, null)
     }
-    if (isStuck(row)) {
-      starting.delete(row.run)
+    if (starts.isStuck(row)) {
       const minutes = Math.round((context.startingMs ?? STARTING_MS) / 60_000)
       const reason = `the machine did not say within ${minutes} minutes that it was started`
       finish(context, looking, { result: 'crashed', reason }, null)
       return guest.stop(row.run)
     }
-    if (row.state === 'wanted' || row.progress.boot === null) return startUnlessItWaits(looking)
+    if (row.state === 'wanted' || row.progress.boot === null) return starts.startUnlessItWaits(looking)
     return atWork(context, looking, await followingOf(looking))
   }
   /** What fails now is tried at the next look; it is reported once. */
