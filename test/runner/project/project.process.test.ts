@@ -494,7 +494,8 @@ describe('the services of a machine that is made ready', () => {
     if (phase === 'ports of the project')
       writeFileSync(join(it.home, 'synthetic', it.vmIdOf('DROP-1'), 'disk/shop/go'), '')
   }
-  const untilGo = 'until [ -e go ]; do sleep 0.1; done\n'
+  /** Ends with its machine, too. */
+  const untilGo = 'while [ -e a ] && [ ! -e go ]; do sleep 0.1; done\n[ -e go ]\n'
   const freePort = async () => {
     const server = createServer().listen(0, '127.0.0.1')
     await once(server, 'listening')
