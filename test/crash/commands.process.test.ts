@@ -1,5 +1,5 @@
 /** The crash matrix with whole processes: a command of agent-swarm is killed (-9) at each of its commits and outside commands. */
-import { mkdtempSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { expect, test } from 'vitest'
@@ -10,7 +10,7 @@ import { bury } from './crash.ts'
 import { problemsOf } from './invariants.ts'
 import type { Point, When } from './points.ts'
 import { openMatrix } from './rounds.ts'
-import { copyOf, prepare, remove, scenarios, TICKET, view } from './scenarios.ts'
+import { copyOf, deleteWithWork, prepare, remove, type Scenario, scenarios, TICKET, view } from './scenarios.ts'
 
 const preload = resolve(import.meta.dirname, 'preload.ts')
 /** Each scenario as its command. What only the queue asks for has none. */
@@ -24,6 +24,7 @@ const COMMANDS: Readonly<Record<string, string[]>> = {
   start: ['start', TICKET],
   restart: ['restart', TICKET],
   delete: ['delete', TICKET],
+  [deleteWithWork.name]: ['delete', TICKET],
   'reconcile after the host went down': ['reconcile'],
 }
 
@@ -62,13 +63,26 @@ const record = async (template: string, words: string[]) => {
   return { points, after }
 }
 
+/** Whether the unsaved work is there in the end, whole. */
+const lostWork = async (home: string): Promise<string[]> => {
+  const { swarm } = processesOf(home)
+  const [newest]: { name: string }[] = JSON.parse((await swarm(['rescued', 'list', '--json'])).stdout)
+  if (newest === undefined) return ['its work was not rescued']
+  const back = join(home, 'back')
+  const { code, stderr } = await swarm(['rescued', 'restore', newest.name, back])
+  if (code !== 0) return [`rescued restore: ${stderr}`]
+  const file = join(back, 'shop', 'work')
+  return existsSync(file) && readFileSync(file, 'utf8') === 'unsaved' ? [] : ['its work is not what it was']
+}
+
 /** What a command says that finds its work done. */
 const DONE_ALREADY = /already has|has no machine/
 /** Kept beyond what is asked for: work that was there. */
 const withoutKept = (seen: ReturnType<typeof view>) => (seen === null ? null : { ...seen, kept: [] })
 
+type Played = { scenario: Scenario; template: string; words: string[]; after: ReturnType<typeof view> }
 const playRound = async (
-  { template, words, after }: { template: string; words: string[]; after: ReturnType<typeof view> },
+  { scenario, template, words, after }: Played,
   at: number,
   { next }: Sample,
 ): Promise<string[]> => {
@@ -86,6 +100,8 @@ const playRound = async (
     }
     const again = await swarm(words)
     if (again.code !== 0 && !DONE_ALREADY.test(again.stderr)) return [`the command again: ${again.stderr}`]
+    const lost = scenario === deleteWithWork ? await lostWork(home) : []
+    if (lost.length > 0) return lost
     return await look(home, async context => {
       const now = view(context)
       const isAsAsked = JSON.stringify(withoutKept(now)) === JSON.stringify(withoutKept(after))
@@ -99,7 +115,7 @@ const playRound = async (
 
 /** `npm test` has time for these. */
 const SOME = ['create', 'create that takes a ready machine', 'restore', 'delete']
-const cases = scenarios.flatMap(scenario => {
+const cases = [...scenarios, deleteWithWork].flatMap(scenario => {
   const words = COMMANDS[scenario.name]
   return words === undefined || !(isLong || SOME.includes(scenario.name))
     ? []
@@ -110,8 +126,9 @@ test.for(cases)('%s', async ([name, scenario, words]) => {
   try {
     const { points, after } = await record(template, words)
     const matrix = openMatrix(`processes: ${name}`, points)
-    for (const { at, sample } of matrix.rounds({ all: 5, some: 1, points: 1 }))
-      matrix.played(at, await playRound({ template, words, after }, at, sample))
+    // Each round of that one runs git some twenty times.
+    for (const { at, sample } of matrix.rounds({ all: scenario === deleteWithWork ? 1 : 5, some: 1, points: 1 }))
+      matrix.played(at, await playRound({ scenario, template, words, after }, at, sample))
     expect(matrix.end()).toEqual([])
   } finally {
     remove(template)

@@ -1,4 +1,5 @@
 /** What the matrix kills: an action on a home that is the same each time. */
+import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,8 +17,8 @@ const signal = new AbortController().signal
 export const perform = (context: RunnerContext, action: Action, actionId: string | null = null): Promise<Outcome> =>
   execute(context, action, { actionId, correlation: null, signal, onPhase: () => {} })
 
-/** `write`: the file that shows which state the machine has. */
-type Before = readonly (Action | { write: string } | { powerOff: true })[]
+/** `write`: the file that shows which state the machine has. `work`: an untracked file in a repository. */
+type Before = readonly (Action | { write: string } | { work: string } | { powerOff: true })[]
 /**
  * `action` null: the reconciler does what is needed, or with `fills` the filler. `fromQueue`: nobody gives it as a command. `pool`:
  * as in the settings; it is filled beforehand, unless that is what dies.
@@ -70,6 +71,12 @@ export const scenarios: readonly Scenario[] = [
   { name: 'reconcile after the host went down', before: [...kept, { powerOff: true }], action: null },
 ]
 
+/** Whole processes alone have git, which looks for its work and saves it. */
+export const deleteWithWork: Scenario = {
+  ...{ name: 'delete of a machine with unsaved work', action: actions.delete(TICKET) },
+  before: [...made, { work: 'unsaved' }],
+}
+
 const rowOf = ({ registry }: RunnerContext) => registry.environments().find(({ ticket }) => attemptOf(ticket) === null)
 const machineOf = (context: RunnerContext): string | null => rowOf(context)?.vmId ?? null
 const stateFile = (context: RunnerContext): string =>
@@ -90,7 +97,11 @@ export const prepare = async ({ before, pool, fills }: Scenario): Promise<string
   try {
     for (const step of before) {
       if ('write' in step) writeFileSync(stateFile(context), step.write)
-      else if ('powerOff' in step) powerOff(home)
+      else if ('work' in step) {
+        const repository = join(stateFile(context), '../shop')
+        execFileSync('git', ['init', '-q', repository])
+        writeFileSync(join(repository, 'work'), step.work)
+      } else if ('powerOff' in step) powerOff(home)
       else {
         const outcome = await perform(context, step)
         if (outcome.result !== 'done') throw new Error(JSON.stringify(outcome))
