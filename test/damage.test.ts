@@ -84,7 +84,7 @@ const killed = (rows = 1): string => {
   return dead
 }
 
-test.for(['bot.db', 'registry.db'] as const)('%s whose maker was killed in the middle is no damage', name => {
+test.for(['bot.db', 'registry.db'] as const)('%s is not damaged when its maker was killed in the middle', name => {
   const path = join(newHome(), name)
   const maker = new DatabaseSync(join(newHome(), name))
   maker.exec('pragma auto_vacuum = incremental; create table one (n); pragma cache_size = 1; begin immediate')

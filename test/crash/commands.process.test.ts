@@ -72,7 +72,7 @@ const lostWork = async (home: string): Promise<string[]> => {
   const { code, stderr } = await swarm(['rescued', 'restore', newest.name, back])
   if (code !== 0) return [`rescued restore: ${stderr}`]
   const file = join(back, 'shop', 'work')
-  return existsSync(file) && readFileSync(file, 'utf8') === 'unsaved' ? [] : ['its work is not what it was']
+  return existsSync(file) && readFileSync(file, 'utf8') === 'unsaved' ? [] : ['its work came back changed']
 }
 
 /** What a command says that finds its work done. */

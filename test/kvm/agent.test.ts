@@ -375,6 +375,11 @@ test.skipIf(!isLong)('start runs at each boot, and setup does not', async () => 
 })
 
 test('what GitHub takes back is gone at once, also for a token that the runner holds', async () => {
+  // It starts before: who cannot read the repository's file starts no agent.
+  if (hasClaude) {
+    stage.model.replies.push(...BUSY)
+    await tell('Go on for ever.')
+  }
   stage.front.given.forEach(stage.git.revoke)
   expect(await tried('git push origin HEAD:DROP-1-later')).toMatch(/error|fatal/)
   expect(onServer('branch', '--list', 'DROP-1-later')).toBe('')
@@ -388,10 +393,6 @@ test('deleted while its agent works: nothing is left, and its runner gets no tok
     const headers = { authorization, 'content-type': 'application/json' }
     const url = `${stage.botUrl}/runner/v1/git-token`
     return (await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })).status
-  }
-  if (hasClaude) {
-    stage.model.replies.push(...BUSY)
-    await tell('Go on for ever.')
   }
   expect(await ask()).toBe(200)
   // A ticket that ever had a pull request keeps its machine when it is done.
