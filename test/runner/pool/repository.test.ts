@@ -153,7 +153,7 @@ describe('a pool of a repository', () => {
     expect([commits(), moves]).toEqual([['2'], 3])
   })
 
-  test('a problem with the present commit is told while one of a former commit is ready', async () => {
+  test('a problem with the present commit is reported while a machine of a former commit is ready', async () => {
     await filler.fill()
     filler.setHead(REPO, 'b'.repeat(40))
     wrap(provider => ({

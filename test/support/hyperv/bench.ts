@@ -60,8 +60,8 @@ export const fillHypervHome = async (standIn: HypervStandIn, home: string, count
 }
 
 /**
- * Tells the guest which boot it is in, and what it is by its seed, which it applies at the first boot with it: its host name, and the
- * machine-id where the seed has one. One made of an image gets a random one.
+ * Gives the guest a boot id and, at the first boot with its seed, what the seed names: its host name, and its machine-id where there is
+ * one. A guest made of an image gets a random machine-id.
  */
 const bootGuest = (standIn: HypervStandIn, vmId: string): void => {
   const seed = readFileSync(standIn.vm(vmId).dvd ?? '', 'latin1')
